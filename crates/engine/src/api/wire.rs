@@ -1,0 +1,214 @@
+//! Says what clients and the engine tell each other. JSON over HTTP/1.1.
+//!
+//! | request | answer |
+//! |---|---|
+//! | `POST /v1/deploy` [`DeployRequest`] | 200 [`Accepted`], or an [`ApiError`] |
+//! | `POST /v1/command` [`CommandRequest`] | 200 [`Accepted`], or an [`ApiError`] |
+//! | `POST /v1/settings` [`SettingsRequest`] | 200 [`Accepted`], or an [`ApiError`] |
+//! | `POST /v1/shutdown` [`ShutdownRequest`] | 200 once everything is stopped |
+//! | `GET /v1/status` | 200 [`Status`] |
+//! | `GET /v1/deployments?target=T&limit=N` | 200 list of [`DeploymentView`], newest first |
+//! | `GET /v1/deployments/{target}/{id}` | 200 [`DeploymentView`], 404 |
+//! | `GET /v1/events?after=CURSOR&target=T&detail=1` | server-sent events: `id:` cursor, `data:` one journal record |
+//! | `GET /v1/logs?target=T&revision=R&replica=ID&lines=N` | 200 [`LogLines`] list |
+//! | `GET /metrics` | Prometheus text |
+//!
+//! Posting needs the Unix socket (or the token); reading is open on loopback.
+
+use manifest::service::ServiceConfig;
+use rollout::names::{DeploymentId, Label, Millis, Release, Revision, Target};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Asks for a release to be made and rolled out.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeployRequest {
+    /// Repeating a request with the same key is answered with the same deployment.
+    pub key: String,
+    /// Paths absolute; command-line overrides already applied.
+    pub service: ServiceConfig,
+    /// Folder of the manifest: where hooks and checks run.
+    pub folder: PathBuf,
+    pub label: Option<Label>,
+    /// Abort a running deployment of another release first.
+    pub supersede: bool,
+}
+
+/// Asks for something to be done with a target.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CommandRequest {
+    pub service: String,
+    #[serde(flatten)]
+    pub command: Command,
+}
+
+/// What an operator can ask for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "command", rename_all = "snake_case")]
+pub enum Command {
+    /// Ends the current bake now; `now` skips the remaining steps too.
+    Promote {
+        now: bool,
+    },
+    Abort,
+    Pause,
+    Resume,
+    /// Back to the last proven release, or to the one named (a prefix of its id, or its label).
+    Rollback {
+        to: Option<String>,
+    },
+    MaintenanceOn {
+        hold: Millis,
+    },
+    MaintenanceOff,
+    /// None: as the manifest says.
+    Scale {
+        replicas: Option<u32>,
+    },
+}
+
+/// Brings the settings of the targets in line with the manifest, at `up`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SettingsRequest {
+    pub services: Vec<ServiceConfig>,
+}
+
+/// Ends the environment: a running deployment is returned, then every replica is stopped.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ShutdownRequest {
+    pub keep_replicas: bool,
+}
+
+/// The journal has it; `cursor` is where following starts so that nothing is missed.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Accepted {
+    pub target: Target,
+    pub deployment: Option<DeploymentId>,
+    /// Journal position of the event that answers the request.
+    pub seq: u64,
+    /// Set when nothing had to be done: the deployment has ended already.
+    pub outcome: Option<rollout::event::Outcome>,
+}
+
+/// What failed, why, and what to do next.
+#[derive(Debug, Clone, Serialize, Deserialize, thiserror::Error)]
+#[error("{error}")]
+pub struct ApiError {
+    /// A fragment that fits after "cannot".
+    pub error: String,
+    pub cause: Option<String>,
+    pub next: Option<String>,
+    /// The exit code of interface.md that a command ends with.
+    pub exit: u8,
+}
+
+/// `status --json`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct Status {
+    pub environment: String,
+    pub engine: EngineStatus,
+    /// Address of the read-only API.
+    pub api: String,
+    /// None: the edge does not answer.
+    pub edge: Option<EdgeStatus>,
+    pub services: Vec<ServiceStatus>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct EngineStatus {
+    pub pid: u32,
+    /// None: this engine holds its state directory by a file lock until it ends.
+    pub lease_until: Option<Millis>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct EdgeStatus {
+    pub pid: u32,
+    pub listen: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ServiceStatus {
+    pub service: String,
+    pub target: Target,
+    /// `idle`, `damaged`, or the phase of the running deployment.
+    pub phase: String,
+    /// What the phase waits for, in words.
+    pub waiting_for: Option<String>,
+    pub paused: bool,
+    pub held: Option<String>,
+    pub maintenance: bool,
+    pub deployment: Option<DeploymentId>,
+    /// Share of requests that go to the candidate, percent.
+    pub weight: u8,
+    pub stable: Option<RevisionStatus>,
+    pub candidate: Option<RevisionStatus>,
+    pub hot: Option<RevisionStatus>,
+    pub verdict: Option<VerdictStatus>,
+    pub rollback_ready: bool,
+    pub rollback_reason: String,
+    pub alarms: Vec<String>,
+    /// What is wrong with the target's state, why, and what to do; set in phase `damaged`.
+    pub damage: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct RevisionStatus {
+    pub revision: Revision,
+    pub release: Release,
+    pub label: Option<Label>,
+    pub replicas: ReplicaCounts,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct ReplicaCounts {
+    pub wanted: u32,
+    pub ready: u32,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct VerdictStatus {
+    /// `not enough evidence`, `better or equal`, `worse`.
+    pub state: String,
+    pub metric: String,
+    /// Candidate requests counted so far.
+    pub requests: u64,
+    pub errors: u64,
+    pub stable_requests: u64,
+    pub stable_errors: u64,
+    /// None until the judge computes one.
+    pub p_value: Option<f64>,
+}
+
+/// One row of `history`.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct DeploymentView {
+    pub target: Target,
+    pub deployment: DeploymentId,
+    /// `deploy`, `rollback` or `return`.
+    pub kind: String,
+    pub release: Release,
+    pub label: Option<Label>,
+    pub revision: Revision,
+    pub actor: String,
+    pub requested_at: Millis,
+    pub finished_at: Option<Millis>,
+    /// None while it runs.
+    pub outcome: Option<rollout::event::Outcome>,
+    /// Why it ended so, in a sentence.
+    pub reason: Option<String>,
+    /// Journal position of its first and last event.
+    pub first_seq: u64,
+    pub last_seq: u64,
+}
+
+/// What one replica wrote.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct LogLines {
+    pub revision: Revision,
+    pub replica: String,
+    /// Absolute path of the file the lines come from.
+    pub path: String,
+    pub lines: Vec<String>,
+}

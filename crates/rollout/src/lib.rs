@@ -1,0 +1,9 @@
+//! Decides how a release reaches its users. Pure: reads no clock, waits for nothing, touches nothing.
+
+pub mod change;
+pub mod event;
+pub mod judge;
+pub mod names;
+pub mod plan;
+pub mod release;
+pub mod routes;

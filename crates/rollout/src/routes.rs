@@ -1,0 +1,133 @@
+//! Says where the requests of one target go. Published whole, with a generation; never edited in place.
+//! Knows no socket; `edge` reads it, `engine` makes it from the state and the replicas that are ready.
+
+use crate::names::{Label, Millis, Release, ReplicaId, Revision, Target, Weight};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use std::net::SocketAddr;
+
+/// The routes of one target.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RouteTable {
+    pub target: Target,
+    /// Host names, lower case; `*.example.org` matches one label or more. Empty: every host.
+    #[serde(default)]
+    pub hosts: Vec<String>,
+    /// Path prefixes on segment borders. Empty: every path.
+    #[serde(default)]
+    pub paths: Vec<String>,
+    /// Whether the matched prefix is removed before the request goes on.
+    #[serde(default)]
+    pub strip_path: bool,
+    /// Route templates for counting: `/api/appointments/{id}`. First match wins.
+    #[serde(default)]
+    pub templates: Vec<String>,
+    /// The path of the ready probe; answered 200 by the edge during maintenance.
+    #[serde(default)]
+    pub health_path: Option<String>,
+    /// Who serves. None: nothing has been promoted yet.
+    #[serde(default)]
+    pub stable: Option<Arm>,
+    /// Who is being judged.
+    #[serde(default)]
+    pub candidate: Option<Candidate>,
+    /// Revisions that take no new request and finish those they have.
+    #[serde(default)]
+    pub draining: Vec<Draining>,
+    #[serde(default)]
+    pub sticky: Option<Sticky>,
+    #[serde(default)]
+    pub allow: Option<Allow>,
+    #[serde(default)]
+    pub maintenance: Option<Maintenance>,
+    #[serde(default)]
+    pub connections: Connections,
+}
+
+/// A revision and its ready replicas.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Arm {
+    pub revision: Revision,
+    pub release: Release,
+    #[serde(default)]
+    pub label: Option<Label>,
+    pub replicas: Vec<Endpoint>,
+}
+
+/// One ready replica.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+pub struct Endpoint {
+    pub replica: ReplicaId,
+    pub address: SocketAddr,
+}
+
+/// The arm under judgement and its share.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Candidate {
+    pub arm: Arm,
+    pub weight: Weight,
+}
+
+/// A revision on its way out: it takes no new request; those in flight after `until` are cancelled.
+/// Both moments are wall clock, milliseconds since the Unix epoch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Draining {
+    pub revision: Revision,
+    pub since: Millis,
+    pub until: Millis,
+}
+
+/// Keeps a client on one arm by a cookie.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Sticky {
+    pub cookie: String,
+}
+
+/// Requests that always see the candidate and are never judged.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Allow {
+    /// Lower case.
+    pub header: String,
+    pub values: Vec<String>,
+}
+
+/// Requests wait at the edge, at most `hold` from `since` on; then 503 with Retry-After.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Maintenance {
+    pub hold: Millis,
+    pub since: Millis,
+}
+
+/// What happens to long connections of a revision that drains.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Connections {
+    pub websocket: Ending,
+    pub sse: Ending,
+    /// How long `keep` keeps.
+    pub ceiling: Millis,
+}
+
+impl Default for Connections {
+    fn default() -> Self {
+        Self { websocket: Ending::Keep, sse: Ending::Drain, ceiling: Millis::seconds(600) }
+    }
+}
+
+/// When a long connection of a draining revision ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Ending {
+    /// At `since` + ceiling.
+    Keep,
+    /// With the drain, at `until`.
+    Drain,
+    /// At once, when the drain begins.
+    Cut,
+}
+
+impl RouteTable {
+    /// Returns the arms that take new requests, stable first.
+    pub fn arms(&self) -> impl Iterator<Item = &Arm> {
+        self.stable.iter().chain(self.candidate.iter().map(|candidate| &candidate.arm))
+    }
+}
