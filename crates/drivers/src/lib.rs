@@ -1,3 +1,6 @@
 //! Touches the outside: one folder per kind of outside thing. Makes one attempt; retries live in `engine::executor`.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod paths;
 pub mod platform;
