@@ -1,6 +1,7 @@
 //! Compares what should be with what is, and says which moves are safe now. Adds before it removes.
 //! Makes no move itself; `engine::executor` does, through the drivers and the edge.
 
+use crate::machine::{Desired, Presence, Wanted, WantedTask, World};
 use crate::names::{DeploymentId, Millis, ReplicaId, Revision};
 use crate::release::Placed;
 use schemars::JsonSchema;
@@ -122,3 +123,81 @@ pub struct ObservedTask {
     /// The last lines it wrote, at most 2 KiB, for the error people read.
     pub output: String,
 }
+
+/// How long a replica that ended by itself, or fails, is given: there is nothing to wait for.
+const AT_ONCE: Millis = Millis(0);
+
+/// Returns the moves that are safe now, what adds before what removes.
+///
+/// Nothing that the edge still routes to is stopped, and nothing at all while the edge's routes are unknown.
+pub fn changes(desired: &Desired, world: &World) -> Vec<Change> {
+    let launches = desired.revisions.values().filter_map(|wanted| launch(wanted, world));
+    let tasks = desired.tasks.iter().filter_map(|wanted| run(wanted, world));
+    let stops = world
+        .revisions
+        .iter()
+        .flat_map(|(revision, presence)| stop(*revision, presence, desired.revisions.get(revision), world));
+    launches.chain(tasks).chain(stops).collect()
+}
+
+fn launch(wanted: &Wanted, world: &World) -> Option<Change> {
+    let present = world.present(wanted.placed.revision);
+    (present < wanted.replicas)
+        .then(|| Change::Launch { placed: wanted.placed.clone(), replicas: wanted.replicas })
+}
+
+fn run(wanted: &WantedTask, world: &World) -> Option<Change> {
+    let WantedTask::Run { task, revision } = wanted else { return None };
+    if world.tasks.contains_key(&task.id) {
+        return None;
+    }
+    let mut task = task.clone();
+    if let Some((_, replica)) = world.presence(*revision).ready().next() {
+        task.env.insert("MEDECLIPSE_CANDIDATE_URL".to_owned(), format!("http://{}", replica.address));
+    }
+    Some(Change::RunTask { task })
+}
+
+fn stop(revision: Revision, presence: &Presence, wanted: Option<&Wanted>, world: &World) -> Vec<Change> {
+    let ended: Vec<_> = presence.replicas.iter().filter(|(_, seen)| seen.exited.is_some()).collect();
+    let mut stops = Vec::new();
+    if !ended.is_empty() {
+        let replicas = ended.into_iter().map(|(id, _)| id.clone()).collect();
+        stops.push(Change::Stop { revision, replicas, grace: AT_ONCE });
+    }
+    let Some(edge) = &world.edge else { return stops };
+    let unrouted = |id: &ReplicaId| !edge.routed.contains(id);
+    let Some(wanted) = wanted else {
+        if presence.running().next().is_some() && presence.running().all(|(id, _)| unrouted(id)) {
+            stops.push(Change::Remove { revision, grace: REMOVE_GRACE });
+        }
+        return stops;
+    };
+    let failing: Vec<_> = presence
+        .running()
+        .filter(|(id, seen)| seen.failing && unrouted(id))
+        .map(|(id, _)| id.clone())
+        .collect();
+    if !failing.is_empty() {
+        stops.push(Change::Stop { revision, replicas: failing, grace: AT_ONCE });
+    }
+    let surplus = surplus(presence, wanted.replicas, unrouted);
+    if !surplus.is_empty() {
+        stops.push(Change::Stop { revision, replicas: surplus, grace: wanted.grace });
+    }
+    stops
+}
+
+/// Returns the replicas beyond the number wanted that nobody uses: the ready and oldest stay.
+fn surplus(presence: &Presence, wanted: u32, unrouted: impl Fn(&ReplicaId) -> bool) -> Vec<ReplicaId> {
+    if wanted == 0 {
+        return Vec::new();
+    }
+    let mut running: Vec<_> = presence.running().filter(|(_, seen)| !seen.failing).collect();
+    running.sort_by_key(|(id, seen)| (!seen.ready, seen.launched_at, (*id).clone()));
+    let beyond = running.into_iter().skip(wanted as usize);
+    beyond.filter(|(id, seen)| unrouted(id) && seen.in_flight == 0).map(|(id, _)| id.clone()).collect()
+}
+
+/// How long the replicas of a revision nobody uses may take to end after SIGTERM.
+const REMOVE_GRACE: Millis = Millis::seconds(10);

@@ -78,9 +78,13 @@ pub enum Event {
         why: String,
     },
     HoldEnded,
+    BakePassed {
+        step: usize,
+    },
     VerdictReached {
         verdict: VerdictWord,
         evidence: Evidence,
+        why: ReturnReason,
     },
     ReturnStarted {
         why: ReturnReason,
@@ -260,6 +264,7 @@ pub enum ReturnReason {
     TaskFailed { task: TaskId, ended: Ended },
     TelemetryLost { silent: Millis },
     DeadlinePassed { after: Millis },
+    NotProven { waited: Millis },
     Aborted,
     Superseded,
     EnvironmentStopped,
@@ -283,6 +288,9 @@ impl fmt::Display for ReturnReason {
             }
             ReturnReason::DeadlinePassed { after } => {
                 write!(f, "the deployment did not end within its deadline of {after}")
+            }
+            ReturnReason::NotProven { waited } => {
+                write!(f, "the edge could not show within {waited} that the candidate answers")
             }
             ReturnReason::Aborted => f.write_str("an operator aborted it"),
             ReturnReason::Superseded => f.write_str("a newer deployment superseded it"),
@@ -311,6 +319,7 @@ impl Event {
             Event::Resumed => "resumed",
             Event::Held { .. } => "held",
             Event::HoldEnded => "hold_ended",
+            Event::BakePassed { .. } => "bake_passed",
             Event::VerdictReached { .. } => "verdict_reached",
             Event::ReturnStarted { .. } => "return_started",
             Event::TrafficReturned { .. } => "traffic_returned",
@@ -356,7 +365,8 @@ impl fmt::Display for Event {
             Event::Resumed => f.write_str("resumed"),
             Event::Held { why } => write!(f, "held: {why}"),
             Event::HoldEnded => f.write_str("hold ended"),
-            Event::VerdictReached { verdict, evidence } => write!(f, "verdict: {verdict}; {evidence}"),
+            Event::BakePassed { step } => write!(f, "step {} was watched long enough", step + 1),
+            Event::VerdictReached { verdict, evidence, .. } => write!(f, "verdict: {verdict}; {evidence}"),
             Event::ReturnStarted { why } => write!(f, "returning: {why}"),
             Event::TrafficReturned { revision, .. } => {
                 write!(f, "revision {revision} gets every request again")

@@ -3,6 +3,7 @@
 pub mod change;
 pub mod event;
 pub mod judge;
+pub mod machine;
 pub mod names;
 pub mod plan;
 pub mod release;

@@ -113,6 +113,13 @@ impl Default for Connections {
     }
 }
 
+impl Connections {
+    /// Tells whether any kind of connection may outlive the drain.
+    pub fn keeps_any(&self) -> bool {
+        self.websocket == Ending::Keep || self.sse == Ending::Keep
+    }
+}
+
 /// When a long connection of a draining revision ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]

@@ -1,7 +1,280 @@
-//! Compares the share of failing requests, candidate against stable, over three windows.
+//! Compares the share of failing requests, candidate against stable, over three windows. Latency it does not judge.
+//! A plain guard with a minimum sample: its false alarms are not bounded over a whole watch; the sequential test will do that.
 
+use super::{Evidence, Record, Verdict};
+use crate::event::VerdictWord;
+use crate::plan::JudgeSettings;
 use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
 
-/// Placeholder until written below.
+/// Windows looked at, in records (one a second): a gross failure, a fault, a small difference.
+const WINDOWS: [usize; 3] = [3, 15, 60];
+/// Records kept; the longest window.
+const RECORDS_MAX: usize = 60;
+/// Candidate requests a window must hold before it says anything.
+pub const SAMPLE_MIN: u64 = 20;
+/// Candidate errors it must hold before it says `worse`: a handful may be anything.
+const ERRORS_MIN: u64 = 5;
+/// Distance from the limit, in standard errors, that counts as worse. Five, because some hundred looks are taken.
+const SCORE_WORSE: f64 = 5.0;
+/// What stable is believed to be before it was watched, and how many requests that belief is worth (rollback.md 3.2, 3.6).
+const PRIOR_RATE: f64 = 0.001;
+const PRIOR_REQUESTS: f64 = 2000.0;
+/// Margin without a concurrent stable: room for the error of a reference from another time (rollback.md 3.2).
+const ALONE_MARGIN: f64 = 0.4;
+
+/// What was seen of the watched candidate and of stable beside it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
-pub struct Guard {}
+pub struct Guard {
+    recent: VecDeque<Record>,
+    /// All of stable's requests since the deployment began: the reference when it gets none any more.
+    reference_requests: u64,
+    reference_errors: u64,
+    /// All of the candidate's since its watch began.
+    candidate_requests: u64,
+    candidate_errors: u64,
+    /// Seconds without a report, up to the last record.
+    silent_seconds: u64,
+}
+
+impl Guard {
+    /// Folds one second into what is known.
+    pub fn add(&mut self, record: &Record) {
+        if record.missing {
+            self.silent_seconds += 1;
+            return;
+        }
+        self.silent_seconds = 0;
+        self.reference_requests += record.stable_requests;
+        self.reference_errors += record.stable_errors;
+        self.candidate_requests += record.candidate_requests;
+        self.candidate_errors += record.candidate_errors;
+        if self.recent.len() == RECORDS_MAX {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(*record);
+    }
+
+    /// Starts the watch anew for a candidate whose share of errors so far becomes the reference.
+    pub fn promoted(&self) -> Guard {
+        Guard {
+            reference_requests: self.reference_requests,
+            reference_errors: self.reference_errors,
+            ..Guard::default()
+        }
+    }
+
+    pub fn candidate_requests(&self) -> u64 {
+        self.candidate_requests
+    }
+
+    /// Returns how many seconds the last reports have been missing.
+    pub fn silent_seconds(&self) -> u64 {
+        self.silent_seconds
+    }
+
+    /// Says what the windows say; the worst of them counts.
+    pub fn verdict(&self, settings: &JudgeSettings) -> Verdict {
+        let [first, others @ ..] = WINDOWS;
+        let mut evidence = self.window(first, settings);
+        for seconds in others {
+            let next = self.window(seconds, settings);
+            if next.score > evidence.score {
+                evidence = next;
+            }
+        }
+        Verdict { word: self.word(&evidence), evidence }
+    }
+
+    /// Tells whether the windows that condemn the candidate condemn stable as well: then it is not the release's fault.
+    pub fn stable_fails_too(&self, settings: &JudgeSettings) -> bool {
+        WINDOWS.iter().any(|seconds| {
+            let counts = self.counts(*seconds);
+            let limit = PRIOR_RATE * (1.0 + ALONE_MARGIN) + settings.error_floor;
+            counts.stable_requests >= SAMPLE_MIN
+                && counts.stable_errors >= ERRORS_MIN
+                && counts.stable_errors * 10 >= counts.stable_requests
+                && score(counts.stable_errors, counts.stable_requests, limit, PRIOR_REQUESTS) >= SCORE_WORSE
+        })
+    }
+
+    fn word(&self, evidence: &Evidence) -> VerdictWord {
+        if evidence.score >= SCORE_WORSE && evidence.candidate_errors >= ERRORS_MIN {
+            VerdictWord::Worse
+        } else if self.candidate_requests >= SAMPLE_MIN {
+            VerdictWord::BetterOrEqual
+        } else {
+            VerdictWord::NotEnoughEvidence
+        }
+    }
+
+    fn counts(&self, seconds: usize) -> Record {
+        let mut sum = Record::default();
+        for record in self.recent.iter().rev().take(seconds) {
+            sum.candidate_requests += record.candidate_requests;
+            sum.candidate_errors += record.candidate_errors;
+            sum.stable_requests += record.stable_requests;
+            sum.stable_errors += record.stable_errors;
+        }
+        sum
+    }
+
+    fn window(&self, seconds: usize, settings: &JudgeSettings) -> Evidence {
+        let counts = self.counts(seconds);
+        let concurrent = counts.stable_requests > 0;
+        let (errors, requests, margin) = if concurrent {
+            (counts.stable_errors, counts.stable_requests, settings.error_margin)
+        } else {
+            (self.reference_errors, self.reference_requests, settings.error_margin.max(ALONE_MARGIN))
+        };
+        let known = PRIOR_REQUESTS + requests as f64;
+        let rate = (PRIOR_RATE * PRIOR_REQUESTS + errors as f64) / known;
+        // With a concurrent stable its own share counts undiluted once it is worse than the belief:
+        // a fault both versions share must not be blamed on one of them.
+        let rate = if concurrent && requests >= SAMPLE_MIN {
+            rate.max(errors as f64 / requests as f64)
+        } else {
+            rate
+        };
+        let limit = (rate * (1.0 + margin) + settings.error_floor).min(1.0);
+        let enough = counts.candidate_requests >= SAMPLE_MIN;
+        Evidence {
+            rule: "share of failing requests".to_owned(),
+            metric: "errors".to_owned(),
+            window_seconds: seconds.min(self.recent.len()) as u64,
+            candidate_requests: counts.candidate_requests,
+            candidate_errors: counts.candidate_errors,
+            stable_requests: counts.stable_requests,
+            stable_errors: counts.stable_errors,
+            limit,
+            score: if enough {
+                let against = if concurrent && requests >= SAMPLE_MIN { requests as f64 } else { known };
+                score(counts.candidate_errors, counts.candidate_requests, limit, against)
+            } else {
+                0.0
+            },
+        }
+    }
+}
+
+/// Returns how far `errors` of `requests` lie above `limit`, in standard errors of the difference
+/// between two shares, the other of which rests on `against` requests.
+fn score(errors: u64, requests: u64, limit: f64, against: f64) -> f64 {
+    let requests = requests as f64;
+    let share = errors as f64 / requests;
+    let pooled = (errors as f64 + limit * against) / (requests + against);
+    let variance = pooled * (1.0 - pooled) * (1.0 / requests + 1.0 / against);
+    if variance <= 0.0 {
+        return 0.0;
+    }
+    (share - limit) / libm::sqrt(variance)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn second(nc: u64, kc: u64, nb: u64, kb: u64) -> Record {
+        Record {
+            candidate_requests: nc,
+            candidate_errors: kc,
+            stable_requests: nb,
+            stable_errors: kb,
+            ..Record::default()
+        }
+    }
+
+    fn after(records: &[Record]) -> Guard {
+        let mut guard = Guard::default();
+        records.iter().for_each(|record| guard.add(record));
+        guard
+    }
+
+    fn word(records: &[Record]) -> VerdictWord {
+        after(records).verdict(&JudgeSettings::default()).word
+    }
+
+    #[test]
+    fn a_candidate_that_fails_everything_is_worse_after_one_second() {
+        assert_eq!(word(&[second(50, 50, 50, 0)]), VerdictWord::Worse);
+    }
+
+    #[test]
+    fn a_candidate_that_fails_everything_is_worse_also_without_a_concurrent_stable() {
+        assert_eq!(word(&[second(0, 0, 200, 0), second(200, 200, 0, 0)]), VerdictWord::Worse);
+    }
+
+    #[test]
+    fn below_the_minimum_sample_nothing_is_said() {
+        assert_eq!(word(&[second(SAMPLE_MIN - 1, SAMPLE_MIN - 1, 100, 0)]), VerdictWord::NotEnoughEvidence);
+    }
+
+    #[test]
+    fn a_fault_both_versions_share_is_not_blamed_on_the_candidate() {
+        let records = [second(50, 50, 50, 50); 10];
+
+        assert_eq!(word(&records), VerdictWord::BetterOrEqual);
+        assert!(after(&records).stable_fails_too(&JudgeSettings::default()));
+    }
+
+    #[test]
+    fn four_errors_are_never_enough() {
+        assert_eq!(word(&[second(20, 4, 20, 0)]), VerdictWord::BetterOrEqual);
+    }
+
+    #[test]
+    fn three_percent_against_a_tenth_of_a_percent_is_worse_within_a_minute() {
+        let records: Vec<_> =
+            (0..60).map(|t| second(30, u64::from(t % 2 == 0), 300, u64::from(t % 3 == 0))).collect();
+
+        assert_eq!(word(&records), VerdictWord::Worse);
+    }
+
+    #[test]
+    fn missing_seconds_are_counted_and_are_no_evidence() {
+        let missing = Record { missing: true, ..Record::default() };
+        let guard = after(&[second(30, 0, 30, 0), missing, missing]);
+
+        assert_eq!(guard.silent_seconds(), 2);
+        assert_eq!(guard.candidate_requests(), 30);
+    }
+
+    /// A deterministic source of Bernoulli draws, so that the bound below is one number.
+    fn draws(seed: u64) -> impl FnMut(f64) -> bool {
+        let mut x = seed;
+        move |rate| {
+            x = x.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            ((x >> 33) as f64) / ((1u64 << 31) as f64) < rate
+        }
+    }
+
+    #[test]
+    fn identical_versions_are_taken_back_in_at_most_one_of_a_hundred_ten_minute_watches() {
+        let mut wrong = 0;
+        for seed in 0..300 {
+            let mut draw = draws(seed);
+            let mut guard = Guard::default();
+            let mut flagged = false;
+            for _ in 0..600 {
+                let kc = (0..20).filter(|_| draw(0.005)).count() as u64;
+                let kb = (0..80).filter(|_| draw(0.005)).count() as u64;
+                guard.add(&second(20, kc, 80, kb));
+                flagged |= guard.verdict(&JudgeSettings::default()).word == VerdictWord::Worse;
+            }
+            wrong += u32::from(flagged);
+        }
+        assert!(wrong <= 3, "{wrong} of 300 watches of a healthy candidate were taken back");
+    }
+
+    proptest! {
+        #[test]
+        fn a_verdict_is_a_function_of_the_records(records in prop::collection::vec((0u64..500, 0u64..500, 0u64..500, 0u64..500), 0..90)) {
+            let records: Vec<_> = records.iter().map(|r| second(r.0.max(r.1), r.1, r.2.max(r.3), r.3)).collect();
+            let first = after(&records);
+            let kept: Guard = serde_json::from_str(&serde_json::to_string(&first).expect("writes")).expect("reads");
+
+            prop_assert_eq!(first.verdict(&JudgeSettings::default()), kept.verdict(&JudgeSettings::default()));
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! Reads a journal beside its writer, for those who follow or look back. Changes nothing.
+
+use super::{BUSY, Journal};
+use rollout::event::{Event, EventRecord};
+use rollout::names::{Actor, DeploymentId, Millis, Target};
+use rusqlite::{Connection, OpenFlags, Row, params};
+use std::path::Path;
+
+/// A second connection to a journal.
+pub struct Reader {
+    connection: Connection,
+    target: Target,
+}
+
+impl Reader {
+    pub fn open(folder: &Path, target: &Target) -> Result<Self, rusqlite::Error> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        let connection = Connection::open_with_flags(Journal::path(folder, target), flags)?;
+        connection.busy_timeout(BUSY)?;
+        Ok(Self { connection, target: target.clone() })
+    }
+
+    /// Returns at most `limit` records after `seq`, oldest first.
+    pub fn after(&self, seq: u64, limit: u32) -> Result<Vec<EventRecord>, rusqlite::Error> {
+        let mut statement = self.connection.prepare_cached(StoredRow::SELECT_AFTER)?;
+        let rows = statement.query_map(params![seq, limit], |row| StoredRow::read(row))?;
+        let mut records = Vec::new();
+        for row in rows {
+            let row = row?;
+            // A row that cannot be read was reported when the journal was opened; following goes on behind it.
+            if let Ok(record) = record(&row, &self.target) {
+                records.push(record);
+            }
+        }
+        Ok(records)
+    }
+}
+
+/// A row as it is stored.
+pub(super) struct StoredRow {
+    pub v: u32,
+    pub seq: u64,
+    pub at: u64,
+    pub deployment: Option<String>,
+    pub actor: String,
+    pub body: String,
+    pub prev_hash: String,
+    pub hash: String,
+}
+
+impl StoredRow {
+    pub const SELECT_ALL: &str =
+        "SELECT v, seq, at, deployment, actor, body, prev_hash, hash FROM events ORDER BY seq";
+    pub const SELECT_AFTER: &str = "SELECT v, seq, at, deployment, actor, body, prev_hash, hash FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+
+    pub fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
+        Ok(Self {
+            v: row.get(0)?,
+            seq: row.get(1)?,
+            at: row.get(2)?,
+            deployment: row.get(3)?,
+            actor: row.get(4)?,
+            body: row.get(5)?,
+            prev_hash: row.get(6)?,
+            hash: row.get(7)?,
+        })
+    }
+}
+
+/// Turns a stored row into a record; its hash is not checked here.
+pub(super) fn record(row: &StoredRow, target: &Target) -> Result<EventRecord, serde_json::Error> {
+    Ok(EventRecord {
+        v: row.v,
+        seq: row.seq,
+        at: Millis(row.at),
+        target: target.clone(),
+        deployment: row.deployment.clone().map(DeploymentId::new),
+        actor: Actor::new(row.actor.clone()),
+        event: serde_json::from_str::<Event>(&row.body)?,
+        prev_hash: row.prev_hash.clone(),
+        hash: row.hash.clone(),
+    })
+}

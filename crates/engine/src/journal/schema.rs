@@ -1,0 +1,61 @@
+//! Knows the tables of a journal and the version they are written in. Older ones are brought up to date, newer refused.
+
+use super::damage::Damage;
+use rollout::names::Target;
+use rusqlite::Connection;
+use std::path::Path;
+
+/// The schema this engine writes. Each released one has a fixture in tests/fixtures.
+pub const SCHEMA_VERSION: u32 = 1;
+/// Marks the file as ours: "MEcl".
+const APPLICATION_ID: u32 = 0x4d45_636c;
+
+const TABLES: &str = "
+CREATE TABLE events (
+  seq INTEGER PRIMARY KEY CHECK (seq > 0),
+  v INTEGER NOT NULL,
+  at INTEGER NOT NULL,
+  deployment TEXT,
+  actor TEXT NOT NULL,
+  kind TEXT NOT NULL,
+  body TEXT NOT NULL,
+  prev_hash TEXT NOT NULL,
+  hash TEXT NOT NULL UNIQUE
+) STRICT;
+CREATE TABLE about (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TRIGGER events_are_never_changed BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+CREATE TRIGGER events_are_never_removed BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+";
+
+/// Makes the file ready for use: durable settings, and the tables when it is empty.
+pub fn prepare(connection: &Connection, path: &Path, target: &Target) -> Result<(), Damage> {
+    let broken = |error: rusqlite::Error| Damage::unreadable(path, &error.to_string());
+    connection.busy_timeout(super::BUSY).map_err(broken)?;
+    let version: u32 = pragma(connection, "user_version").map_err(broken)?;
+    let tables: u32 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(broken)?;
+    if version > SCHEMA_VERSION {
+        return Err(Damage::newer(path, version, SCHEMA_VERSION));
+    }
+    connection.pragma_update(None, "journal_mode", "WAL").map_err(broken)?;
+    connection.pragma_update(None, "synchronous", "FULL").map_err(broken)?;
+    connection.pragma_update(None, "foreign_keys", "ON").map_err(broken)?;
+    match (version, tables) {
+        (0, 0) => create(connection, target).map_err(broken),
+        (0, _) => Err(Damage::unreadable(path, "the file holds tables that are not a journal's")),
+        _ => Ok(()),
+    }
+}
+
+fn create(connection: &Connection, target: &Target) -> Result<(), rusqlite::Error> {
+    let script = format!(
+        "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+    );
+    connection.execute_batch(&script)?;
+    connection.execute("INSERT INTO about (key, value) VALUES ('target', ?1)", [target.to_string()])?;
+    Ok(())
+}
+
+fn pragma(connection: &Connection, name: &str) -> Result<u32, rusqlite::Error> {
+    connection.pragma_query_value(None, name, |row| row.get(0))
+}

@@ -1,0 +1,341 @@
+//! Answers operators: the event that does what they ask, or why not. Changes nothing.
+
+use super::state::{Phase, State};
+use crate::event::{DeploymentKind, Event, Outcome, Requested};
+use crate::names::{DeploymentId, Label, Millis, Release, Revision, Weight};
+use crate::plan::{RolloutSettings, Strategy, TargetSettings};
+use crate::release::{Placed, ReleaseSpec};
+use serde::{Deserialize, Serialize};
+
+/// A release to be rolled out, its artefact stored and its identity computed.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DeployIntent {
+    pub key: String,
+    pub release: Release,
+    pub label: Option<Label>,
+    pub spec: ReleaseSpec,
+    pub settings: RolloutSettings,
+    pub folder: String,
+    pub supersede: bool,
+}
+
+/// What operators ask for.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub enum OperatorCommand {
+    Deploy(Box<DeployIntent>),
+    Rollback {
+        to: Option<String>,
+        key: String,
+    },
+    Promote {
+        now: bool,
+    },
+    Abort,
+    Pause,
+    Resume,
+    Maintenance {
+        hold: Option<Millis>,
+    },
+    Scale {
+        replicas: Option<u32>,
+    },
+    Settings(TargetSettings),
+    /// The environment begins with nothing of it running, or is about to end.
+    EndUnfinished,
+}
+
+/// How a command is answered.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Answer {
+    /// This happens.
+    Event(Box<Event>),
+    /// It is under way, or has been answered, already.
+    Known { deployment: DeploymentId, seq: u64, outcome: Option<Outcome> },
+    /// There is nothing to do.
+    Nothing,
+    /// A deployment is being aborted for this one: ask again when it has ended.
+    Supersede(Box<Event>),
+    /// The deployment this one supersedes is still going back: ask again when it has ended.
+    Wait,
+}
+
+/// Why a command is not carried out, and what to do instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{what}: {why}")]
+pub struct Refusal {
+    pub what: String,
+    pub why: String,
+    pub next: String,
+}
+
+impl Refusal {
+    fn new(what: &str, why: impl Into<String>, next: &str) -> Self {
+        Self { what: what.to_owned(), why: why.into(), next: next.to_owned() }
+    }
+}
+
+/// How long maintenance may keep requests waiting.
+const HOLD_MAX: Millis = Millis::seconds(3600);
+/// Replicas one target may be scaled to by hand.
+const REPLICAS_MAX: u32 = 64;
+
+impl State {
+    /// Answers an operator. The same command twice is answered the same way or refused; it never acts twice.
+    pub fn command(&self, command: &OperatorCommand) -> Result<Answer, Refusal> {
+        match command {
+            OperatorCommand::Deploy(intent) => self.deploy(intent),
+            OperatorCommand::Rollback { to, key } => self.rollback(to.as_deref(), key),
+            OperatorCommand::Promote { now } => self.operate_promote(*now),
+            OperatorCommand::Abort => self.abort(),
+            OperatorCommand::Pause => self.pause(),
+            OperatorCommand::Resume => self.resume(),
+            OperatorCommand::Maintenance { hold } => self.maintain(*hold),
+            OperatorCommand::Scale { replicas } => self.scale(*replicas),
+            OperatorCommand::Settings(settings) => Ok(if self.settings == *settings {
+                Answer::Nothing
+            } else {
+                event(Event::SettingsChanged { settings: settings.clone() })
+            }),
+            OperatorCommand::EndUnfinished => Ok(self.end_unfinished()),
+        }
+    }
+
+    fn deploy(&self, intent: &DeployIntent) -> Result<Answer, Refusal> {
+        if let Some(known) = self.keys.iter().find(|known| known.key == intent.key) {
+            return Ok(Answer::Known {
+                deployment: known.deployment.clone(),
+                seq: known.seq,
+                outcome: known.outcome,
+            });
+        }
+        let Some(running) = &self.deployment else {
+            return Ok(event(self.requested_deploy(intent)));
+        };
+        let returning = matches!(running.phase, Phase::Returning { .. });
+        if running.candidate.release == intent.release && !returning {
+            let seq =
+                self.keys.iter().find(|known| known.deployment == running.id).map_or(0, |known| known.seq);
+            return Ok(Answer::Known { deployment: running.id.clone(), seq, outcome: None });
+        }
+        match (intent.supersede, &running.phase) {
+            (true, Phase::Promoting | Phase::Returning { .. }) => Ok(Answer::Wait),
+            (true, _) => Ok(Answer::Supersede(Box::new(Event::Aborted { superseded: true }))),
+            (false, _) => Err(Refusal::new(
+                &format!("deploy {}", self.target.service),
+                format!(
+                    "deployment {} of release {} is {}",
+                    running.id,
+                    running.candidate.release.short(),
+                    running.phase.word()
+                ),
+                "wait for it (`medeclipse status --watch`), end it (`medeclipse abort`), or add --supersede",
+            )),
+        }
+    }
+
+    fn requested_deploy(&self, intent: &DeployIntent) -> Event {
+        let candidate = match &self.stable {
+            // The release that already serves is not placed again.
+            Some(stable) if stable.release == intent.release => stable.clone(),
+            _ => Placed {
+                revision: Revision(self.revision_max + 1),
+                release: intent.release.clone(),
+                label: intent.label.clone(),
+                spec: intent.spec.clone(),
+            },
+        };
+        self.requested(
+            DeploymentKind::Deploy,
+            intent.key.clone(),
+            candidate,
+            intent.settings.clone(),
+            &intent.folder,
+            None,
+        )
+    }
+
+    pub(super) fn requested(
+        &self,
+        of: DeploymentKind,
+        key: String,
+        candidate: Placed,
+        settings: RolloutSettings,
+        folder: &str,
+        reason: Option<String>,
+    ) -> Event {
+        let deployment = DeploymentId::new(format!("d-{}", self.deployment_max + 1));
+        Event::DeploymentRequested(Box::new(Requested {
+            deployment,
+            key,
+            of,
+            candidate,
+            settings,
+            folder: folder.to_owned(),
+            reason,
+        }))
+    }
+
+    /// Returns the settings of a deployment that goes back: one step, not watched.
+    pub(super) fn settings_back(&self) -> RolloutSettings {
+        let mut settings = self.stable_rollout.clone();
+        settings.strategy = Strategy::BlueGreen;
+        settings.steps = vec![Weight::FULL];
+        settings.bake = Millis(0);
+        settings.step_bake = Millis(0);
+        settings.deadline = RolloutSettings::deadline_for(1, Millis(0), Millis(0));
+        settings
+    }
+
+    fn rollback(&self, to: Option<&str>, key: &str) -> Result<Answer, Refusal> {
+        if let Some(known) = self.keys.iter().find(|known| known.key == key) {
+            return Ok(Answer::Known {
+                deployment: known.deployment.clone(),
+                seq: known.seq,
+                outcome: known.outcome,
+            });
+        }
+        if self.deployment.is_some() {
+            return self.abort();
+        }
+        let placed = self.placed_to_return_to(to)?;
+        let is_hot = self.hot.as_ref().is_some_and(|hot| hot.placed.revision == placed.revision);
+        let candidate = if is_hot {
+            placed.clone()
+        } else {
+            Placed { revision: Revision(self.revision_max + 1), ..placed.clone() }
+        };
+        Ok(event(self.requested(
+            DeploymentKind::Rollback,
+            key.to_owned(),
+            candidate,
+            self.settings_back(),
+            ".",
+            Some("an operator rolled back".to_owned()),
+        )))
+    }
+
+    fn placed_to_return_to(&self, to: Option<&str>) -> Result<&Placed, Refusal> {
+        let what = format!("roll back {}", self.target.service);
+        let Some(to) = to else {
+            return self.rollback_target().ok_or_else(|| {
+                Refusal::new(&what, "no earlier release has been promoted", "deploy a release that works")
+            });
+        };
+        let known = self.hot.iter().map(|hot| &hot.placed).chain(self.proven.iter().rev());
+        let mut matching = known.filter(|placed| {
+            placed.release.as_str().starts_with(to)
+                || placed.label.as_ref().is_some_and(|label| label.as_str() == to)
+        });
+        matching.next().ok_or_else(|| {
+            Refusal::new(
+                &what,
+                format!("no promoted release kept here is named `{to}`"),
+                "see `medeclipse history` for releases and labels",
+            )
+        })
+    }
+
+    fn operate_promote(&self, now: bool) -> Result<Answer, Refusal> {
+        let what = format!("promote {}", self.target.service);
+        match self.deployment.as_ref().map(|deployment| &deployment.phase) {
+            Some(Phase::Baking { .. }) => Ok(event(Event::StepPromoted { now })),
+            Some(Phase::Promoting) => Ok(Answer::Nothing),
+            Some(phase) => Err(Refusal::new(
+                &what,
+                format!("the deployment is {}, and only a bake can be ended", phase.word()),
+                "watch it with `medeclipse status --watch`",
+            )),
+            None => Err(self.nothing_runs(&what)),
+        }
+    }
+
+    fn abort(&self) -> Result<Answer, Refusal> {
+        let what = format!("abort {}", self.target.service);
+        match self.deployment.as_ref().map(|deployment| (&deployment.id, &deployment.phase)) {
+            Some((id, Phase::Returning { .. })) => {
+                Ok(Answer::Known { deployment: id.clone(), seq: self.seq, outcome: None })
+            }
+            Some((_, Phase::Promoting)) => Err(Refusal::new(
+                &what,
+                "the candidate has been promoted",
+                "go back with `medeclipse rollback` as soon as the deployment has finished",
+            )),
+            Some(_) => Ok(event(Event::Aborted { superseded: false })),
+            None => Err(self.nothing_runs(&what)),
+        }
+    }
+
+    fn pause(&self) -> Result<Answer, Refusal> {
+        let what = format!("pause {}", self.target.service);
+        match &self.deployment {
+            Some(running) if running.paused => Ok(Answer::Nothing),
+            Some(running) if matches!(running.phase, Phase::Returning { .. } | Phase::Promoting) => {
+                Err(Refusal::new(&what, format!("the deployment is {}", running.phase.word()), "let it end"))
+            }
+            Some(_) => Ok(event(Event::Paused)),
+            None => Err(self.nothing_runs(&what)),
+        }
+    }
+
+    fn resume(&self) -> Result<Answer, Refusal> {
+        match &self.deployment {
+            Some(running) if running.paused => Ok(event(Event::Resumed)),
+            Some(_) => Ok(Answer::Nothing),
+            None => Err(self.nothing_runs(&format!("resume {}", self.target.service))),
+        }
+    }
+
+    fn maintain(&self, hold: Option<Millis>) -> Result<Answer, Refusal> {
+        if hold.is_some_and(|hold| hold > HOLD_MAX) {
+            return Err(Refusal::new(
+                &format!("begin maintenance of {}", self.target.service),
+                format!("requests may wait at most {HOLD_MAX}"),
+                "use a shorter --hold; --hold 0s answers 503 at once",
+            ));
+        }
+        let same = self.maintenance.as_ref().map(|maintenance| maintenance.hold) == hold;
+        Ok(if same && hold.is_none() { Answer::Nothing } else { event(Event::MaintenanceChanged { hold }) })
+    }
+
+    fn scale(&self, replicas: Option<u32>) -> Result<Answer, Refusal> {
+        if let Some(wanted) = replicas
+            && !(1..=REPLICAS_MAX).contains(&wanted)
+        {
+            return Err(Refusal::new(
+                &format!("scale {} to {wanted}", self.target.service),
+                format!("a target has 1 to {REPLICAS_MAX} replicas"),
+                "choose a number in that range; to stop serving use `medeclipse maintenance on`",
+            ));
+        }
+        Ok(if self.replicas_by_hand == replicas {
+            Answer::Nothing
+        } else {
+            event(Event::Scaled { replicas })
+        })
+    }
+
+    fn end_unfinished(&self) -> Answer {
+        match &self.deployment {
+            Some(running) if !matches!(running.phase, Phase::Returning { .. } | Phase::Promoting) => {
+                event(Event::ReturnStarted { why: crate::event::ReturnReason::EnvironmentStopped })
+            }
+            Some(_) => Answer::Nothing,
+            None => match &self.hot {
+                Some(hot) => event(Event::RevisionRetired { revision: hot.placed.revision }),
+                None => Answer::Nothing,
+            },
+        }
+    }
+
+    fn nothing_runs(&self, what: &str) -> Refusal {
+        Refusal::new(
+            what,
+            "no deployment is running",
+            "see `medeclipse status`, or start one with `medeclipse deploy`",
+        )
+    }
+}
+
+fn event(event: Event) -> Answer {
+    Answer::Event(Box::new(event))
+}
