@@ -68,6 +68,18 @@ impl Guard {
         self.candidate_requests
     }
 
+    pub fn candidate_errors(&self) -> u64 {
+        self.candidate_errors
+    }
+
+    pub fn stable_requests(&self) -> u64 {
+        self.reference_requests
+    }
+
+    pub fn stable_errors(&self) -> u64 {
+        self.reference_errors
+    }
+
     /// Returns how many seconds the last reports have been missing.
     pub fn silent_seconds(&self) -> u64 {
         self.silent_seconds
