@@ -1,3 +1,7 @@
 //! Touches the outside: one folder per kind of outside thing. Makes one attempt; retries live in `engine::executor`.
 
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+pub mod artifacts;
+pub mod files;
 pub mod platform;
