@@ -1,4 +1,24 @@
 //! Reads what the operator wants: `medeclipse.toml` to types, and the records the engine and the edge exchange.
+//! Touches neither files nor the network: text in, types out. Begin at [`parse()`].
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod edge;
+pub mod overrides;
 pub mod service;
+pub mod units;
+
+mod default;
+mod error;
+mod merge;
+mod parse;
+mod read;
+mod schema;
+mod sections;
+mod syntax;
+mod values;
+
+pub use default::default_text;
+pub use error::{Color, Item, Kind, ManifestErrors};
+pub use parse::parse;
+pub use schema::schema;

@@ -1,0 +1,181 @@
+//! Reads `[environment.NAME]`: where the services run. Overrides of services under it are merged before; see `merge`.
+
+use super::Absent::{Is, Means};
+use super::{Section, Shape, key, later, service, text};
+use crate::error::{Kind, Mistake, Span};
+use crate::read::{At, Fields};
+use crate::service::EnvironmentConfig;
+use crate::units;
+use std::net::{Ipv4Addr, SocketAddr};
+
+pub(crate) static ENVIRONMENT: Section = Section {
+    name: "environment.NAME",
+    doc: "One place where the services run; `--env NAME` chooses it, `local` is the default.",
+    keys: &[
+        key(
+            "platform",
+            Shape::Choice(&["process"]),
+            Is("\"process\""),
+            "What runs the replicas: processes of this machine.",
+        ),
+        key(
+            "listen",
+            Shape::OneOf(&[
+                Shape::Text(&text::ADDRESS),
+                Shape::Texts { of: &text::ADDRESS, min: 1, max: 16 },
+            ]),
+            Is("\"127.0.0.1:8080\""),
+            "Where requests are taken; one address or a list. Port 0 takes any free port.",
+        ),
+        key(
+            "ports",
+            Shape::Text(&text::PORTS),
+            Is("\"20000-29999\""),
+            "The first and last port replicas may get.",
+        ),
+        key(
+            "api",
+            Shape::Text(&text::ADDRESS),
+            Is("\"127.0.0.1:0\""),
+            "Where the dashboard and the read-only API listen, on loopback; port 0 takes any free port.",
+        ),
+        key(
+            "service",
+            Shape::Named { of: &service::SERVICE, name: &text::NAME },
+            Means("every service as above"),
+            "Keys of services that differ here: `[environment.NAME.service.NAME]`. Tables are merged, everything else is replaced.",
+        ),
+        later("tls", "remove it; put a proxy that ends TLS in front meanwhile"),
+        later("region", "remove it; only this machine is supported meanwhile"),
+        later("standby", "remove it; only this machine is supported meanwhile"),
+    ],
+};
+
+/// Platforms that come later, so that they are not called unknown.
+const PLATFORMS_LATER: &[&str] = &["docker", "ecs", "container-apps"];
+
+/// An environment, and where its ports are written.
+pub(crate) struct Read {
+    pub config: EnvironmentConfig,
+    pub ports_span: Option<Span>,
+}
+
+/// Returns an environment that says nothing about itself.
+pub(crate) fn default(name: &str) -> EnvironmentConfig {
+    EnvironmentConfig {
+        name: name.to_owned(),
+        listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))],
+        ports: (20_000, 29_999),
+        api: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+    }
+}
+
+pub(crate) fn read(name: &str, fields: &Fields<'_>) -> Read {
+    let otherwise = default(name);
+    read_platform(fields);
+    let listen = read_listen(fields);
+    let api = fields.text("api").map(|at| parsed(&at));
+    let ports = fields.text("ports").map(|at| {
+        let range = units::ports(&at.value).expect("BUG: a range was checked when it was read");
+        At { value: range, span: at.span }
+    });
+    if let Some(api) = &api {
+        require_loopback(fields, api);
+    }
+    require_apart(fields, &listen, &api, &ports);
+    let ports_span = ports.as_ref().map(|at| at.span.clone());
+    let config = EnvironmentConfig {
+        listen: match listen.is_empty() {
+            true => otherwise.listen,
+            false => listen.into_iter().map(|at| at.value).collect(),
+        },
+        ports: ports.map_or(otherwise.ports, |at| at.value),
+        api: api.map_or(otherwise.api, |at| at.value),
+        name: otherwise.name,
+    };
+    Read { config, ports_span }
+}
+
+fn read_platform(fields: &Fields<'_>) {
+    match fields.raw_text("platform") {
+        Some(later) if PLATFORMS_LATER.contains(&later.value.as_str()) => {
+            let what = format!("the platform \"{}\" is not yet supported", later.value);
+            let mistake =
+                Mistake::at(Kind::NotYetSupported, later.span, what).why("this version cannot run there");
+            fields.note(mistake.help("write \"process\": replicas are processes of this machine meanwhile"));
+        }
+        _ => {
+            // The only platform needs no further reading.
+            fields.choice::<String>("platform");
+        }
+    }
+}
+
+fn read_listen(fields: &Fields<'_>) -> Vec<At<SocketAddr>> {
+    let texts = match fields.is_list("listen") {
+        true => fields.texts("listen").map(|at| at.value).unwrap_or_default(),
+        false => fields.text("listen").into_iter().collect(),
+    };
+    texts.iter().map(parsed).collect()
+}
+
+fn parsed(text: &At<String>) -> At<SocketAddr> {
+    let address = text.value.parse().expect("BUG: an address was checked when it was read");
+    At { value: address, span: text.span.clone() }
+}
+
+/// Beyond loopback the API needs a token and TLS.
+fn require_loopback(fields: &Fields<'_>, api: &At<SocketAddr>) {
+    if !api.value.ip().is_loopback() {
+        let what = format!("`{}` beyond loopback is not yet supported", fields.path_of("api"));
+        let mistake = Mistake::at(Kind::NotYetSupported, api.span.clone(), what);
+        let mistake = mistake.why("it would be readable by everyone, without TLS");
+        fields.note(
+            mistake.help(format!("write \"127.0.0.1:{}\"; reach it through an SSH tunnel", api.value.port())),
+        );
+    }
+}
+
+/// The edge, the API and the replicas must not want the same port.
+fn require_apart(
+    fields: &Fields<'_>,
+    listen: &[At<SocketAddr>],
+    api: &Option<At<SocketAddr>>,
+    ports: &Option<At<(u16, u16)>>,
+) {
+    let clash = |first: &At<SocketAddr>, second: &Span, what: String, help: &str| {
+        let mistake =
+            Mistake::at(Kind::Rule, first.span.clone(), what).why(format!("port {}", first.value.port()));
+        fields.note(mistake.also(second.clone(), "and here").help(help));
+    };
+    if let Some(api) = api
+        && api.value.port() != 0
+        && let Some(twin) = listen.iter().find(|listen| listen.value.port() == api.value.port())
+    {
+        let what = "`api` and `listen` want the same port".to_owned();
+        clash(
+            api,
+            &twin.span,
+            what,
+            "write \"127.0.0.1:0\" for `api`: any free port, printed by `medeclipse status`",
+        );
+    }
+    let (first, last) = ports.as_ref().map_or((20_000, 29_999), |at| at.value);
+    let range_span = ports.as_ref().map(|at| at.span.clone());
+    for address in listen.iter().chain(api) {
+        if (first..=last).contains(&address.value.port()) {
+            let what =
+                format!("a port of this environment lies in the range of its replicas, {first}-{last}");
+            let span = range_span.clone().unwrap_or_else(|| address.span.clone());
+            clash(address, &span, what, "choose a port outside, or another range for `ports`");
+        }
+    }
+    if let Some(ports) = ports
+        && !fields.has("listen")
+        && (ports.value.0..=ports.value.1).contains(&8080)
+    {
+        let what = "port 8080, where `listen` is by default, lies in the range of the replicas";
+        let mistake = Mistake::at(Kind::Rule, ports.span.clone(), what).why("contains 8080");
+        fields.note(mistake.help("write `listen` with another port, or another range"));
+    }
+}

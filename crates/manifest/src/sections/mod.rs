@@ -1,0 +1,237 @@
+//! Describes the manifest: every section, its keys, what each may hold, what holds when it is absent.
+//! One description serves the reader, the JSON Schema and the reference, so they cannot disagree.
+//! To add a setting: a [`Key`] here, its reading beside it, a line in `default.rs`.
+
+pub(crate) mod checks;
+pub(crate) mod environment;
+pub(crate) mod health;
+pub(crate) mod judge;
+pub(crate) mod rollout;
+pub(crate) mod service;
+pub(crate) mod text;
+
+use crate::units::{duration_text, size_text};
+use ::rollout::names::Millis;
+use text::Text;
+
+/// One table of the manifest.
+pub(crate) struct Section {
+    /// As people find it: `service.NAME.rollout`.
+    pub name: &'static str,
+    pub doc: &'static str,
+    pub keys: &'static [Key],
+}
+
+/// One key of a section.
+pub(crate) struct Key {
+    pub name: &'static str,
+    pub shape: Shape,
+    pub absent: Absent,
+    /// One sentence.
+    pub doc: &'static str,
+}
+
+/// What holds when a key is absent.
+pub(crate) enum Absent {
+    /// The section is refused.
+    Refused,
+    /// The same as writing this.
+    Is(&'static str),
+    /// Something no value of the key says.
+    Means(&'static str),
+}
+
+/// What a key may hold.
+pub(crate) enum Shape {
+    Text(&'static Text),
+    Flag,
+    Integer {
+        min: u64,
+        max: u64,
+    },
+    Duration {
+        min: Millis,
+        max: Millis,
+    },
+    Size {
+        min: u64,
+        max: u64,
+    },
+    /// Bounds are fractions of one.
+    Percent {
+        min: f64,
+        max: f64,
+    },
+    Choice(&'static [&'static str]),
+    /// A program and its arguments.
+    Command {
+        empty: bool,
+    },
+    Texts {
+        of: &'static Text,
+        min: usize,
+        max: usize,
+    },
+    /// Numbers from 1 to 100, each above the one before.
+    Weights {
+        max: usize,
+    },
+    /// Names of a kind, each with a text.
+    Variables {
+        name: &'static Text,
+    },
+    Table(&'static Section),
+    /// A list of tables.
+    Tables {
+        of: &'static Section,
+        max: usize,
+    },
+    /// Tables under names of their own.
+    Named {
+        of: &'static Section,
+        name: &'static Text,
+    },
+    OneOf(&'static [Shape]),
+    /// Not yet supported; says what to do meanwhile.
+    Later(&'static str),
+    /// Only this value is supported yet; says what to do meanwhile.
+    Only(&'static str, &'static str),
+}
+
+const fn key(name: &'static str, shape: Shape, absent: Absent, doc: &'static str) -> Key {
+    Key { name, shape, absent, doc }
+}
+
+/// A key whose behaviour comes later. Refused, and in no reference: nobody should plan with it.
+const fn later(name: &'static str, meanwhile: &'static str) -> Key {
+    Key { name, shape: Shape::Later(meanwhile), absent: Absent::Means("nothing"), doc: "" }
+}
+
+/// The whole file.
+pub(crate) static ROOT: Section = Section {
+    name: "",
+    doc: "The manifest of MedEclipse: what to run, how to roll it out, when to take it back.",
+    keys: &[
+        key(
+            "service",
+            Shape::Named { of: &service::SERVICE, name: &text::NAME },
+            Absent::Means("the manifest is refused"),
+            "The services, each under its name.",
+        ),
+        key(
+            "environment",
+            Shape::Named { of: &environment::ENVIRONMENT, name: &text::NAME },
+            Absent::Means("`local`, with the defaults of an environment"),
+            "The places where the services run, each under its name.",
+        ),
+        later("alarm", "remove it; `medeclipse status` and `medeclipse metrics` show the figures meanwhile"),
+        later("notify", "remove it; `rollout.hooks.after_deploy` can send a message meanwhile"),
+    ],
+};
+
+impl Section {
+    pub fn key(&self, name: &str) -> Option<&'static Key> {
+        self.keys.iter().find(|key| key.name == name)
+    }
+
+    pub fn key_names(&self) -> impl Iterator<Item = &'static str> {
+        self.keys.iter().map(|key| key.name)
+    }
+
+    /// Returns the keys that work today.
+    pub fn supported(&self) -> impl Iterator<Item = &'static Key> {
+        self.keys.iter().filter(|key| !matches!(key.shape, Shape::Later(_)))
+    }
+}
+
+impl Shape {
+    /// Returns the section of the tables this shape holds.
+    pub fn section(&self) -> Option<&'static Section> {
+        match self {
+            Shape::Table(of) | Shape::Tables { of, .. } | Shape::Named { of, .. } => Some(of),
+            Shape::OneOf(shapes) => shapes.iter().find_map(Shape::section),
+            _ => None,
+        }
+    }
+
+    /// Says what belongs there: "a duration". Fits after "is not".
+    pub fn noun(&self) -> String {
+        match self {
+            Shape::Text(text) => text.noun.to_owned(),
+            Shape::Flag => "`true` or `false`".to_owned(),
+            Shape::Integer { .. } => "a whole number".to_owned(),
+            Shape::Duration { .. } => "a duration".to_owned(),
+            Shape::Size { .. } => "a size".to_owned(),
+            Shape::Percent { .. } => "a percentage".to_owned(),
+            Shape::Choice(words) => one_of(words),
+            Shape::Command { .. } => "a command".to_owned(),
+            Shape::Texts { of, .. } => format!("a list with {} in each place", of.noun),
+            Shape::Weights { .. } => "a list of rising weights".to_owned(),
+            Shape::Variables { .. } => "a table of variables".to_owned(),
+            Shape::Table(_) => "a table".to_owned(),
+            Shape::Tables { .. } => "a list of tables".to_owned(),
+            Shape::Named { .. } => "a table of tables".to_owned(),
+            Shape::OneOf(shapes) => shapes.iter().map(Shape::noun).collect::<Vec<_>>().join(" or "),
+            Shape::Later(_) => "supported yet".to_owned(),
+            Shape::Only(only, _) => format!("`\"{only}\"`"),
+        }
+    }
+
+    /// Returns a value that could stand there, as TOML.
+    pub fn example(&self) -> String {
+        match self {
+            Shape::Text(text) => format!("\"{}\"", text.example),
+            Shape::Flag => "true".to_owned(),
+            Shape::Integer { min, .. } => format!("{}", (*min).max(1)),
+            Shape::Duration { .. } => "\"30s\"".to_owned(),
+            Shape::Size { .. } => "\"512MiB\"".to_owned(),
+            Shape::Percent { .. } => "\"20%\"".to_owned(),
+            Shape::Choice(words) => format!("\"{}\"", words[0]),
+            Shape::Command { .. } => "[\"./program\", \"--flag\"]".to_owned(),
+            Shape::Texts { of, .. } => format!("[\"{}\"]", of.example),
+            Shape::Weights { .. } => "[5, 25, 100]".to_owned(),
+            Shape::Variables { .. } => "{ NAME = \"value\" }".to_owned(),
+            Shape::Table(of) => format!("{{ {} }}", example_of(of)),
+            Shape::Tables { of, .. } => format!("[{{ {} }}]", example_of(of)),
+            Shape::Named { of, name } => format!("{{ {} = {{ {} }} }}", name.example, example_of(of)),
+            Shape::OneOf(shapes) => shapes[0].example(),
+            Shape::Later(_) => String::new(),
+            Shape::Only(only, _) => format!("\"{only}\""),
+        }
+    }
+
+    /// Says how far values may go, for the reference.
+    pub fn bounds(&self) -> String {
+        match self {
+            Shape::Text(text) => text.noun.to_owned(),
+            Shape::Integer { min, max } => format!("{min} to {max}"),
+            Shape::Duration { min, max } => format!("{} to {}", duration_text(*min), duration_text(*max)),
+            Shape::Size { min, max } => format!("{} to {}", size_text(*min), size_text(*max)),
+            Shape::Percent { min, max } => format!("{}% to {}%", min * 100.0, max * 100.0),
+            Shape::Command { empty: true } => "a program and its arguments, or `[]`".to_owned(),
+            Shape::Command { empty: false } => "a program and its arguments".to_owned(),
+            Shape::Texts { of, min, max } => format!("{min} to {max} of: {}", of.noun),
+            Shape::Weights { max } => format!("up to {max} numbers from 1 to 100, rising, the last 100"),
+            Shape::Variables { name } => format!("names: {}; values: texts", name.noun),
+            Shape::Tables { max, .. } => format!("up to {max} tables"),
+            Shape::OneOf(shapes) => shapes.iter().map(Shape::bounds).collect::<Vec<_>>().join(", or "),
+            Shape::Flag | Shape::Choice(_) | Shape::Only(..) => self.noun(),
+            Shape::Table(_) | Shape::Named { .. } => "a table".to_owned(),
+            Shape::Later(_) => String::new(),
+        }
+    }
+}
+
+/// Returns `"a", "b" or "c"`.
+pub(crate) fn one_of(words: &[&str]) -> String {
+    let quoted: Vec<String> = words.iter().map(|word| format!("\"{word}\"")).collect();
+    match quoted.split_last() {
+        Some((last, rest)) if !rest.is_empty() => format!("{} or {last}", rest.join(", ")),
+        _ => quoted.join(""),
+    }
+}
+
+fn example_of(section: &Section) -> String {
+    let Some(key) = section.supported().next() else { return String::new() };
+    format!("{} = {}", key.name, key.shape.example())
+}
