@@ -309,6 +309,8 @@ refusals! {
         "the route `/a` is there twice: again here; remove one of them";
     a_key_of_another_section_is_sent_home: "drain = \"5s\"" =>
         "unknown key `drain` in [service.web]: no such key here; `drain` belongs in [service.web.rollout]";
+    a_misspelled_key_that_comes_later_is_not_suggested: "secret = []" =>
+        "unknown key `secret` in [service.web]: no such key here; `secrets` is not yet supported; let the program read its secrets from a file meanwhile";
     the_platform_docker_comes_later: "[environment.local]\nplatform = \"docker\"" =>
         "the platform \"docker\" is not yet supported: this version cannot run there; write \"process\": replicas are processes of this machine meanwhile";
     an_invented_platform_is_no_choice: "[environment.local]\nplatform = \"kubernetes\"" =>

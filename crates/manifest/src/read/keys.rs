@@ -62,7 +62,10 @@ impl Fields<'_> {
         let what = format!("unknown key `{}` {place}", name.get_ref());
         let known: Vec<&str> = self.section.supported().map(|key| key.name).collect();
         let help = match nearest(name.get_ref(), self.section.key_names()) {
-            Some(near) => format!("write `{near}`"),
+            Some(near) => match self.section.key(near).map(|key| &key.shape) {
+                Some(Shape::Later(meanwhile)) => format!("`{near}` is not yet supported; {meanwhile}"),
+                _ => format!("write `{near}`"),
+            },
             None => match elsewhere(name.get_ref(), &ROOT) {
                 Some(home) => format!("`{}` belongs in [{}]", name.get_ref(), self.located(home)),
                 None => format!("known keys: {}", known.join(", ")),
