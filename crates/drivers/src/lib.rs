@@ -2,5 +2,7 @@
 
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod artifacts;
+pub mod files;
 pub mod paths;
 pub mod platform;

@@ -1,5 +1,30 @@
 //! Makes it so and remembers: the controller of each target, its journal, and everybody's view of both.
+//! Sees the edge only as a table it sends. A deploy goes `api` → `deploy` → `run` → `controller` → `executor`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod api;
+mod clock;
+mod controller;
+mod deploy;
+mod edge_link;
+mod executor;
+mod http;
 pub mod journal;
+mod life;
+mod probe;
+mod run;
+mod samples;
+mod targets;
+mod views;
+mod watcher;
+
+pub use journal::Damage;
+pub use life::{EngineConfig, EngineError, run};
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+/// Writes one line to the engine's log (standard error, a file of the state directory).
+pub(crate) fn log(text: &str) {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    eprintln!("{}.{:03} {text}", since.as_secs(), since.subsec_millis());
+}

@@ -9,3 +9,105 @@ pub fn default_text(name: &str) -> String {
 }
 
 const TEMPLATE: &str = include_str!("default.toml");
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::sections::{Absent, ROOT, Section, Shape};
+    use crate::{Color, parse};
+    use rollout::plan::{RolloutSettings, Strategy};
+
+    /// Takes the `#` away from every line that is a setting.
+    fn uncommented(text: &str) -> String {
+        let line = |line: &str| match line.strip_prefix('#') {
+            Some(setting) if !setting.is_empty() && !setting.starts_with(' ') => format!("{setting}\n"),
+            _ => format!("{line}\n"),
+        };
+        text.lines().map(line).collect()
+    }
+
+    fn read(text: &str) -> crate::service::ServiceConfig {
+        let manifest = parse(text, "medeclipse.toml", "local");
+        manifest.unwrap_or_else(|errors| panic!("{}", errors.render(Color::Never))).services.remove(0)
+    }
+
+    #[test]
+    fn the_manual_is_a_manifest_with_every_default() {
+        let service = read(&default_text("My Clinic!"));
+
+        assert_eq!(service.name, "my-clinic");
+        assert_eq!(service.command, ["./my-clinic"]);
+        assert_eq!(service.rollout, RolloutSettings::default());
+    }
+
+    #[test]
+    fn the_manual_with_every_example_uncommented_is_a_manifest_too() {
+        let service = read(&uncommented(&default_text("clinic")));
+
+        assert_eq!(service.rollout.strategy, Strategy::Canary);
+        assert_eq!(service.rollout.checks.len(), 2);
+    }
+
+    #[test]
+    fn the_manual_has_every_supported_key_and_its_default() {
+        let text = uncommented(&default_text("clinic"));
+        let manual: toml::Table = toml::from_str(&text).unwrap();
+
+        let mut missing = Vec::new();
+        compare(&ROOT, &toml::Value::Table(manual), &mut missing);
+        for example in EXAMPLES {
+            let place = missing.iter().position(|line| line.starts_with(example));
+            missing.remove(place.unwrap_or_else(|| panic!("{example}: but it is")));
+        }
+        assert_eq!(missing, Vec::<String>::new());
+    }
+
+    /// Keys whose example differs from the default on purpose; the manual says so in words.
+    const EXAMPLES: [&str; 8] = [
+        "service.NAME.replicas is not",
+        "service.NAME.replicas.min is not",
+        "service.NAME.env is not",
+        "service.NAME.expand is not",
+        "service.NAME.rollout.strategy is not",
+        "service.NAME.rollout.checks is not",
+        "service.NAME.rollout.hooks.before_deploy is not",
+        "service.NAME.rollout.hooks.after_deploy is not",
+    ];
+
+    fn compare(section: &Section, value: &toml::Value, missing: &mut Vec<String>) {
+        for key in section.supported() {
+            let name = format!("{}.{}", section.name, key.name);
+            // One check has `command`, the other `url`: the first of a list stands for all but these.
+            let found = match value {
+                toml::Value::Array(list) => list.iter().find_map(|element| element.get(key.name)),
+                value => value.get(key.name),
+            };
+            let Some(found) = found else {
+                missing.push(format!("{name} is missing"));
+                continue;
+            };
+            if let Absent::Is(default) = key.absent {
+                let table: toml::Table = toml::from_str(&format!("value = {default}")).unwrap();
+                if table["value"] != *found {
+                    missing.push(format!("{name} is not {default}"));
+                }
+            }
+            match (&key.shape, key.shape.section()) {
+                (Shape::Named { .. }, Some(_)) if section.name == "environment.NAME" => {}
+                (Shape::Named { .. }, Some(inner)) => {
+                    let first = found.as_table().unwrap().values().next().unwrap();
+                    compare(inner, first, missing);
+                }
+                (_, Some(inner)) => compare(inner, found, missing),
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn lines_of_the_manual_fit_a_terminal() {
+        let long: Vec<&str> = TEMPLATE.lines().filter(|line| line.chars().count() > 120).collect();
+
+        assert_eq!(long, Vec::<&str>::new());
+    }
+}

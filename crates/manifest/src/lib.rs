@@ -13,6 +13,8 @@ mod error;
 mod merge;
 mod parse;
 mod read;
+#[cfg(test)]
+mod reference;
 mod schema;
 mod sections;
 mod syntax;

@@ -118,3 +118,92 @@ fn variable(written: &str) -> Result<(String, String), OverrideError> {
     let value = text::without_nul(value).map_err(refused)?;
     Ok((name, value))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::parse;
+
+    fn service(rollout: &str) -> ServiceConfig {
+        let text = format!("[service.web]\ncommand = [\"./web\"]\nenv = {{ A = \"1\" }}\n{rollout}");
+        parse(&text, "medeclipse.toml", "local").unwrap().services.remove(0)
+    }
+
+    fn strategy(name: &str) -> Overrides {
+        Overrides { strategy: Some(name.to_owned()), ..Overrides::default() }
+    }
+
+    fn told(errors: &[OverrideError]) -> Vec<String> {
+        errors.iter().map(|error| format!("{error}; {}", error.next())).collect()
+    }
+
+    #[test]
+    fn another_strategy_brings_its_steps_and_its_computed_deadline() {
+        let mut service = service("");
+
+        strategy("canary").apply(&mut service).unwrap();
+
+        assert_eq!(service.rollout.steps.len(), 3);
+        let RolloutSettings { bake, step_bake, deadline, .. } = service.rollout;
+        assert_eq!(deadline, RolloutSettings::deadline_for(3, bake, step_bake));
+    }
+
+    #[test]
+    fn the_same_strategy_changes_nothing() {
+        let mut same = service("rollout = { strategy = \"canary\", steps = [50, 100] }");
+        let before = same.clone();
+
+        strategy("canary").apply(&mut same).unwrap();
+
+        assert_eq!(same, before);
+    }
+
+    #[test]
+    fn a_deadline_that_was_written_must_still_suffice() {
+        let mut service = service("rollout = { bake = \"1m\", deadline = \"2m\" }");
+        let before = service.clone();
+
+        let errors = strategy("canary").apply(&mut service).unwrap_err();
+
+        let expected = "roll out web as canary: its deadline is 2m, the bakes alone take 5m; \
+                        raise `rollout.deadline` in the manifest, or remove it there";
+        assert_eq!(told(&errors), [expected]);
+        assert_eq!(service, before);
+    }
+
+    #[test]
+    fn variables_are_added_and_the_later_one_wins() {
+        let mut service = service("");
+        let env = ["A=2", "B=x=y", "B=", "C=3"].map(str::to_owned).to_vec();
+
+        Overrides { env, artifact: Some("other/".into()), ..Overrides::default() }
+            .apply(&mut service)
+            .unwrap();
+
+        let env: Vec<_> = service.env.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        assert_eq!(env, ["A=2", "B=", "C=3"]);
+        assert_eq!(service.artifact, Some(PathBuf::from("other/")));
+    }
+
+    #[test]
+    fn wrong_options_are_told_together_without_their_values() {
+        let mut service = service("");
+        let before = service.clone();
+        let env = ["A", "1A=secret", "PORT=80"].map(str::to_owned).to_vec();
+
+        let wrong = Overrides { strategy: Some("rolling".to_owned()), env, artifact: Some("".into()) };
+        let errors = wrong.apply(&mut service).unwrap_err();
+
+        assert_eq!(
+            told(&errors),
+            [
+                "use `--strategy rolling`: there is no such strategy; use `blue-green` or `canary`",
+                "use `--env-var A`: the equals sign is missing; write `--env-var A=VALUE`",
+                "use `--env-var 1A=…`; write `_1A`",
+                "use `--env-var PORT=…`; remove it; write `${PORT}` in the command or in another variable's value",
+                "use `--artifact` with an empty path; name a file or a folder",
+            ]
+        );
+        assert_eq!(service, before);
+    }
+}

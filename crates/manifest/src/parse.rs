@@ -9,6 +9,7 @@ use crate::sections::{ROOT, environment, service};
 use crate::service::{EnvironmentConfig, Manifest, ServiceConfig};
 use crate::syntax;
 use crate::values::nearest;
+use std::collections::BTreeSet;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
@@ -29,8 +30,7 @@ pub fn parse(text: &str, file_name: &str, environment: &str) -> Result<Manifest,
     let root = root.get_ref();
     let (manifest, mut mistakes) = read(root, environment);
     if !errors.is_empty() {
-        let syntax: Vec<Mistake> = errors.iter().map(|error| syntax::mistake(text, error)).collect();
-        mistakes = beside(text, syntax, mistakes);
+        mistakes = beside(text, &errors, mistakes);
     }
     match (manifest, mistakes.is_empty()) {
         (Some(manifest), true) => Ok(manifest),
@@ -253,13 +253,24 @@ fn require_ports(
     }
 }
 
-/// Keeps what is surely wrong beside broken syntax: the broken lines may hold what seems missing.
-fn beside(text: &str, mut syntax: Vec<Mistake>, mistakes: Vec<Mistake>) -> Vec<Mistake> {
-    let line = |mistake: &Mistake| mistake.span.as_ref().map(|span| line_and_column(text, span.start).0);
-    let broken: Vec<Option<usize>> = syntax.iter().map(line).collect();
+/// Returns the errors of syntax and what is surely wrong beside them: the broken lines may hold what seems missing.
+fn beside(text: &str, errors: &[toml::de::Error], mistakes: Vec<Mistake>) -> Vec<Mistake> {
+    let line = |span: Span| line_and_column(text, span.start).0;
+    let mut broken: BTreeSet<usize> = errors.iter().filter_map(toml::de::Error::span).map(line).collect();
+    // Without its header, what follows belongs to nothing.
+    let mut headless = false;
+    for (number, content) in (1..).zip(text.lines()) {
+        if content.trim_start().starts_with('[') {
+            headless = broken.contains(&number);
+        } else if headless {
+            broken.insert(number);
+        }
+    }
     let sure = |mistake: &Mistake| {
-        mistake.span.is_some() && mistake.kind != Kind::Rule && !broken.contains(&line(mistake))
+        let whole = mistake.span.clone().is_some_and(|span| !broken.contains(&line(span)));
+        whole && mistake.kind != Kind::Rule
     };
-    syntax.extend(mistakes.into_iter().filter(sure));
-    syntax
+    let mut all = syntax::mistakes(text, errors);
+    all.extend(mistakes.into_iter().filter(sure));
+    all
 }

@@ -1,12 +1,14 @@
 //! Reads tables of a manifest by their description: one getter per shape, every mistake noted, none stops the reading.
 //! Knows no key by name; the sections do. A getter returns None when the key is absent or was refused.
 
+mod keys;
+
 use crate::error::{Kind, Mistake, Span};
 use crate::sections::text::{self, Text};
-use crate::sections::{Absent, Key, ROOT, Section, Shape};
+use crate::sections::{Key, Section, Shape};
 use crate::units::{self, Refusal, duration_text, size_text};
 use crate::values::{
-    bounded_integer, command_as_list, nearest, no_choice, shown, text_of, within, wrong_type,
+    bounded_integer, command_as_list, no_choice, of_kind, shown, text_of, within, wrong_type,
 };
 use rollout::names::{Millis, Weight};
 use serde::Deserialize;
@@ -48,26 +50,7 @@ impl Reader {
         span: Span,
     ) -> Fields<'r> {
         let fields = Fields { reader: self, section, path, table, span };
-        for (name, value) in table.iter() {
-            match section.key(name.get_ref()) {
-                None => self.note(fields.unknown(name)),
-                Some(Key { shape: Shape::Later(meanwhile), .. }) => {
-                    self.note(fields.not_yet(name.span(), &fields.path_of(name.get_ref()), meanwhile));
-                }
-                Some(Key { shape: Shape::Only(only, meanwhile), .. })
-                    if value.get_ref().as_str() != Some(only) =>
-                {
-                    let what = format!("{} = {}", fields.path_of(name.get_ref()), shown(value.get_ref()));
-                    self.note(fields.not_yet(value.span(), &what, meanwhile));
-                }
-                Some(_) => {}
-            }
-        }
-        for key in section.keys.iter().filter(|key| matches!(key.absent, Absent::Refused)) {
-            if !table.contains_key(key.name) {
-                fields.note_missing(key);
-            }
-        }
+        fields.note_strange_keys();
         fields
     }
 }
@@ -104,6 +87,11 @@ impl<'r> Fields<'r> {
 
     pub fn has(&self, name: &str) -> bool {
         self.table.contains_key(name)
+    }
+
+    /// Says whether a key is there and none of the values read.
+    pub fn refused<T>(&self, name: &str, read: &Option<T>) -> bool {
+        self.has(name) && read.is_none()
     }
 
     /// Returns where a key itself stands.
@@ -144,21 +132,18 @@ impl<'r> Fields<'r> {
 
     pub fn duration(&self, name: &str) -> Option<At<Millis>> {
         self.read(name, |shape, value| match shape {
-            Shape::Duration { min, max } => {
-                Some(text_of(shape, value, "s").and_then(|text| {
-                    within(units::duration(text)?, *min, *max, |bound| duration_text(*bound))
-                }))
-            }
+            Shape::Duration { min, max } => Some(text_of(shape, value, "s").and_then(|text| {
+                within(units::duration(text)?, *min, *max, |bound| format!("\"{}\"", duration_text(*bound)))
+            })),
             _ => None,
         })
     }
 
     pub fn size(&self, name: &str) -> Option<At<u64>> {
         self.read(name, |shape, value| match shape {
-            Shape::Size { min, max } => Some(
-                text_of(shape, value, "MiB")
-                    .and_then(|text| within(units::size(text)?, *min, *max, |bound| size_text(*bound))),
-            ),
+            Shape::Size { min, max } => Some(text_of(shape, value, "MiB").and_then(|text| {
+                within(units::size(text)?, *min, *max, |bound| format!("\"{}\"", size_text(*bound)))
+            })),
             _ => None,
         })
     }
@@ -166,7 +151,7 @@ impl<'r> Fields<'r> {
     pub fn percent(&self, name: &str) -> Option<At<f64>> {
         self.read(name, |shape, value| match shape {
             Shape::Percent { min, max } => Some(text_of(shape, value, "%").and_then(|text| {
-                within(units::percent(text)?, *min, *max, |bound| format!("{}%", bound * 100.0))
+                within(units::percent(text)?, *min, *max, |bound| format!("\"{}%\"", bound * 100.0))
             })),
             _ => None,
         })
@@ -174,7 +159,7 @@ impl<'r> Fields<'r> {
 
     pub fn text(&self, name: &str) -> Option<At<String>> {
         self.read(name, |shape, value| match shape {
-            Shape::Text(kind) => Some(text_of(shape, value, "").and_then(kind.read)),
+            Shape::Text(kind) => Some(of_kind(kind, value)),
             _ => None,
         })
     }
@@ -198,8 +183,11 @@ impl<'r> Fields<'r> {
         let Some(list) = value.get_ref().as_array() else {
             return self.refuse(key, value.span(), command_as_list(value.get_ref()));
         };
-        let words =
-            self.elements(key, list.iter(), |word| text::without_nul(text_of(&key.shape, word, "")?))?;
+        let (words, whole) =
+            self.elements(key, "a text", list.iter(), |word| text::without_nul(text_of(&WORD, word, "")?));
+        if !whole {
+            return None;
+        }
         let program = words.first().map(|word| word.value.as_str());
         if program == Some("") || (program.is_none() && !empty) {
             let help = "write the program and its arguments, as [\"./program\", \"--flag\"]";
@@ -224,10 +212,9 @@ impl<'r> Fields<'r> {
                 Refusal::new(reason, format!("write [\"{}\"]", of.example)),
             );
         }
-        let texts =
-            self.elements(key, list.iter(), |word| (of.read)(text_of(&Shape::Text(of), word, "")?))?;
+        let (texts, whole) = self.elements(key, of.noun, list.iter(), |word| of_kind(of, word));
         self.refuse_twins(name, &texts);
-        Some(At { value: texts, span: value.span() })
+        whole.then(|| At { value: texts, span: value.span() })
     }
 
     /// Returns weights from 1 to 100, each above the one before.
@@ -238,11 +225,11 @@ impl<'r> Fields<'r> {
             let reason = format!("a list of 1 to {max} numbers was expected");
             return self.refuse(key, value.span(), Refusal::new(reason, "write [5, 25, 100]"));
         };
-        let numbers = self.elements(key, list.iter(), |number| {
+        let (numbers, whole) = self.elements(key, "a weight", list.iter(), |number| {
             let percent = bounded_integer(&Shape::Integer { min: 1, max: 100 }, number, 1, 100)?;
             let percent = u8::try_from(percent).expect("BUG: bounded by 100");
             Ok(Weight::new(percent).expect("BUG: bounded by 100"))
-        })?;
+        });
         if let Some(pair) = numbers.windows(2).find(|pair| pair[0].value >= pair[1].value) {
             let reason = format!("the step before has {} already", pair[0].value);
             return self.refuse(
@@ -251,7 +238,10 @@ impl<'r> Fields<'r> {
                 Refusal::new(reason, "write rising weights, as [5, 25, 100]"),
             );
         }
-        Some(At { value: numbers.into_iter().map(|number| number.value).collect(), span: value.span() })
+        whole.then(|| At {
+            value: numbers.into_iter().map(|number| number.value).collect(),
+            span: value.span(),
+        })
     }
 
     pub fn variables(&self, name: &str) -> BTreeMap<String, String> {
@@ -265,8 +255,8 @@ impl<'r> Fields<'r> {
         for (variable, value) in table.iter() {
             let path = format!("{}.{}", self.path_of(name), variable.get_ref());
             let checked = (kind.read)(variable.get_ref());
-            let known = self.accept(&path, "a variable to set", variable.span(), checked);
-            let text = text_of(&Shape::Text(&text::PLAIN), value.get_ref(), "").and_then(text::without_nul);
+            let known = self.accept(&path, "a variable you can set", variable.span(), checked);
+            let text = text_of(&WORD, value.get_ref(), "").and_then(text::without_nul);
             let text = self.accept(&path, "a text", value.span(), text);
             if let (Some(known), Some(text)) = (known, text) {
                 variables.insert(known, text);
@@ -371,25 +361,24 @@ impl<'r> Fields<'r> {
         Some((key, self.table.get(name)?))
     }
 
-    /// Reads every element; None when one of them was refused.
+    /// Reads every element; says whether all could be read.
     fn elements<'v, T>(
         &self,
         key: &'static Key,
+        noun: &str,
         list: impl Iterator<Item = &'v Spanned<DeValue<'v>>>,
         read: impl Fn(&DeValue<'v>) -> Result<T, Refusal>,
-    ) -> Option<Vec<At<T>>> {
+    ) -> (Vec<At<T>>, bool) {
         let mut whole = true;
         let mut elements = Vec::new();
-        for element in list {
-            match read(element.get_ref()) {
-                Ok(value) => elements.push(At { value, span: element.span() }),
-                Err(refusal) => {
-                    whole = false;
-                    self.refuse::<()>(key, element.span(), refusal);
-                }
+        for (index, element) in list.enumerate() {
+            let path = format!("{}[{index}]", self.path_of(key.name));
+            match self.accept(&path, noun, element.span(), read(element.get_ref())) {
+                Some(value) => elements.push(At { value, span: element.span() }),
+                None => whole = false,
             }
         }
-        whole.then_some(elements)
+        (elements, whole)
     }
 
     fn refuse_twins(&self, name: &str, texts: &[At<String>]) {
@@ -416,47 +405,10 @@ impl<'r> Fields<'r> {
             }
         }
     }
-
-    fn note_missing(&self, key: &Key) {
-        let what = format!("`{}` is missing", self.path_of(key.name));
-        let mistake = match self.span.is_empty() {
-            true => Mistake::nowhere(Kind::Rule, what),
-            false => Mistake::at(Kind::Rule, self.span.clone(), what).why("it belongs here"),
-        };
-        self.note(mistake.help(format!("write `{} = {}`", key.name, key.shape.example())));
-    }
-
-    fn not_yet(&self, span: Span, what: &str, meanwhile: &str) -> Mistake {
-        Mistake::at(Kind::NotYetSupported, span, format!("`{what}` is not yet supported"))
-            .why("this version would ignore it")
-            .help(meanwhile)
-    }
-
-    fn unknown(&self, name: &Spanned<std::borrow::Cow<'_, str>>) -> Mistake {
-        let place = match self.path.as_str() {
-            "" => "at the top of the manifest".to_owned(),
-            path => format!("in [{path}]"),
-        };
-        let what = format!("unknown key `{}` {place}", name.get_ref());
-        let known: Vec<&str> = self.section.supported().map(|key| key.name).collect();
-        let help = match nearest(name.get_ref(), self.section.key_names()) {
-            Some(near) => format!("write `{near}`"),
-            None => match elsewhere(name.get_ref(), &ROOT) {
-                Some(home) => format!("`{}` belongs in [{home}]", name.get_ref()),
-                None => format!("known keys: {}", known.join(", ")),
-            },
-        };
-        Mistake::at(Kind::Unknown, name.span(), what).why("no such key here").help(help)
-    }
 }
 
-/// Returns the section a key of this name belongs in.
-fn elsewhere(name: &str, section: &'static Section) -> Option<&'static str> {
-    let here = section.supported().any(|key| key.name == name).then_some(section.name);
-    let inner =
-        || section.supported().filter_map(|key| key.shape.section()).find_map(|inner| elsewhere(name, inner));
-    here.or_else(inner)
-}
+/// A word of a command or a variable's value.
+static WORD: Shape = Shape::Text(&text::PLAIN);
 
 fn texts_shape(shape: &'static Shape) -> Option<(&'static Text, usize, usize)> {
     match shape {

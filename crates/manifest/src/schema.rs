@@ -1,5 +1,5 @@
 //! Draws the JSON Schema of the manifest from the sections' descriptions, for editors and other tools.
-//! Never stricter than the reader; what comes later is not in it.
+//! Never stricter than the reader, save for keys that come later: they are not in it.
 
 use crate::sections::{Absent, Key, ROOT, Section, Shape};
 use serde_json::{Map, Value, json};
@@ -116,4 +116,55 @@ fn reference(section: &'static Section, definitions: &mut Map<String, Value>) ->
 fn as_json(toml: &str) -> Option<Value> {
     let table: toml::Table = toml::from_str(&format!("value = {toml}")).ok()?;
     serde_json::to_value(table.get("value")?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/schema/manifest.schema.json");
+
+    #[test]
+    fn the_committed_schema_is_the_one_of_the_code() {
+        let drawn = format!("{:#}\n", schema());
+        if std::env::var_os("UPDATE_SCHEMA").is_some() {
+            std::fs::write(COMMITTED, &drawn).unwrap();
+        }
+
+        let committed = std::fs::read_to_string(COMMITTED).unwrap_or_default();
+        assert!(
+            committed == drawn,
+            "docs/schema/manifest.schema.json is old: run the tests with UPDATE_SCHEMA=1"
+        );
+    }
+
+    #[test]
+    fn every_reference_leads_somewhere() {
+        let drawn = schema();
+
+        let text = drawn.to_string();
+        let names: Vec<&str> =
+            text.split("\"#/$defs/").skip(1).filter_map(|rest| rest.split('"').next()).collect();
+        assert!(names.len() > 10);
+        for name in names {
+            assert!(drawn["$defs"][name]["properties"].is_object(), "{name}");
+        }
+    }
+
+    #[test]
+    fn what_comes_later_is_not_drawn() {
+        let text = schema().to_string();
+
+        for later in ["secrets", "guard", "hold_back", "probes", "standby"] {
+            assert!(!text.contains(&format!("\"{later}\"")), "{later}");
+        }
+    }
+
+    #[test]
+    fn every_default_is_drawn() {
+        let drawn = schema();
+
+        assert_eq!(drawn["$defs"]["service.NAME.rollout"]["properties"]["bake"]["default"], "10m");
+        assert_eq!(drawn["$defs"]["service.NAME"]["properties"]["replicas"]["default"], 1);
+    }
 }

@@ -240,3 +240,108 @@ fn suggested_size(text: &str) -> Option<String> {
     let candidate = format!("{number}{unit}");
     with_units(&candidate, SPACE).ok().map(|_| candidate)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn reason(read: Result<impl Sized, Refusal>) -> String {
+        let refusal = read.err().unwrap();
+        format!("{}; {}", refusal, refusal.next())
+    }
+
+    #[test]
+    fn durations_carry_units_and_may_be_combined() {
+        let read = |text| duration(text).unwrap().0;
+
+        assert_eq!(
+            [read("500ms"), read("30s"), read("10m"), read("1h"), read("7d")],
+            [500, 30_000, 600_000, 3_600_000, 604_800_000]
+        );
+        assert_eq!(
+            [read("1m30s"), read("1h0m5s"), read("2.5s"), read("0s"), read("1.5h")],
+            [90_000, 3_605_000, 2500, 0, 5_400_000]
+        );
+    }
+
+    #[test]
+    fn refused_durations_say_why_and_what_to_write() {
+        assert_eq!(reason(duration("30")), "the unit is missing; write \"30s\"");
+        assert_eq!(reason(duration("5 Minutes")), "the unit must follow its number; write \"5m\"");
+        assert_eq!(reason(duration("1h30min")), "there is no unit `min`; write \"1h30m\"");
+        assert!(
+            reason(duration("30s1m"))
+                .starts_with("`m` stands after a smaller unit, or twice; write a number")
+        );
+        assert!(reason(duration("0.3ms")).starts_with("`0.3ms` is no whole amount"));
+        assert!(reason(duration("-5s")).starts_with("a number was expected at `-5s`"));
+        assert!(reason(duration("")).starts_with("nothing is written here"));
+        assert!(
+            reason(duration("99999999999999999999d"))
+                .starts_with("`99999999999999999999d` is no whole amount")
+        );
+        assert!(duration("1.s").is_err() && duration(".5s").is_err() && duration("1.2.3s").is_err());
+    }
+
+    #[test]
+    fn sizes_tell_1024_from_1000() {
+        let read = |text| size(text).unwrap();
+
+        assert_eq!(
+            [read("2GiB"), read("512MiB"), read("1MB"), read("64KB"), read("1B")],
+            [2 << 30, 512 << 20, 1_000_000, 64_000, 1]
+        );
+        assert_eq!(reason(size("2 gb")), "the unit must follow its number; write \"2GiB\"");
+        assert_eq!(reason(size("512")), "the unit is missing; write \"512MiB\"");
+        assert_eq!(reason(size("536870912")), "the unit is missing; write \"536870912B\"");
+    }
+
+    #[test]
+    fn percentages_are_fractions_of_one() {
+        assert_eq!((percent("20%").unwrap(), percent("0.01%").unwrap()), (0.2, 0.0001));
+        assert_eq!(reason(percent("20")), "the percent sign is missing; write \"20%\"");
+        assert_eq!(reason(percent("20 %")), "this is not a number before the percent sign; write \"20%\"");
+        assert!(
+            percent("-1%").is_err()
+                && percent("inf%").is_err()
+                && percent("1e3%").is_err()
+                && percent("%").is_err()
+        );
+    }
+
+    #[test]
+    fn ranges_of_ports_rise_above_the_systems() {
+        assert_eq!(ports("20000-29999").unwrap(), (20_000, 29_999));
+        assert_eq!(ports("5000-5000").unwrap(), (5000, 5000));
+        for wrong in ["20000", "a-b", "20000-70000", "3000-2000", "80-9000", "+2000-3000", "-", ""] {
+            assert!(ports(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_duration_reads_back_as_it_was_written(ms in 0u64..=u64::MAX / 2) {
+            prop_assert_eq!(duration(&duration_text(Millis(ms))), Ok(Millis(ms)));
+        }
+
+        #[test]
+        fn a_size_reads_back_as_it_was_written(bytes in 0u64..=u64::MAX / 2) {
+            prop_assert_eq!(size(&size_text(bytes)), Ok(bytes));
+        }
+
+        #[test]
+        fn what_is_suggested_can_be_read(text in "[0-9. ]{0,6}(s|sec|minutes|hours|ms|MB|g|)") {
+            let suggested = |help: &str| help.strip_prefix("write \"").and_then(|rest| rest.strip_suffix('"')).map(str::to_owned);
+            if let Some(better) = duration(&text).err().and_then(|refusal| suggested(&refusal.help)) {
+                prop_assert!(duration(&better).is_ok(), "{}", better);
+            }
+            if let Some(better) = size(&text).err().and_then(|refusal| suggested(&refusal.help)) {
+                prop_assert!(size(&better).is_ok(), "{}", better);
+            }
+            if let Some(better) = percent(&text).err().and_then(|refusal| suggested(&refusal.help)) {
+                prop_assert!(percent(&better).is_ok(), "{}", better);
+            }
+        }
+    }
+}

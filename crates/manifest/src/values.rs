@@ -1,6 +1,7 @@
 //! Reads single values: text, numbers within bounds, choices; and says what to write instead.
 //! Knows neither keys nor places; `read` adds them.
 
+use crate::sections::text::Text;
 use crate::sections::{Shape, one_of};
 use crate::units::Refusal;
 use toml::de::DeValue;
@@ -30,9 +31,31 @@ pub(crate) fn text_of<'v>(shape: &Shape, value: &'v DeValue<'_>, unit: &str) -> 
             "" => format!("{} was expected to be a quoted text", type_of(value)),
             _ => "a bare number has no unit".to_owned(),
         };
-        return Err(Refusal::new(reason, format!("write \"{bare}{unit}\"")));
+        return Err(Refusal::new(reason, with_unit(bare, unit)));
     };
     Ok(text)
+}
+
+fn with_unit(bare: &str, unit: &str) -> String {
+    match bare.parse::<f64>() {
+        // Either a fraction of one or a small percentage.
+        Ok(number) if unit == "%" && number > 0.0 && number <= 1.0 => {
+            format!("write \"{}%\", or \"{bare}%\" if that is meant", number * 100.0)
+        }
+        _ => format!("write \"{bare}{unit}\""),
+    }
+}
+
+/// Reads a text of a kind.
+pub(crate) fn of_kind(kind: &'static Text, value: &DeValue<'_>) -> Result<String, Refusal> {
+    match text_of(&Shape::Text(kind), value, "") {
+        Ok(text) => (kind.read)(text),
+        Err(refusal) => {
+            // What is written without quotes may need more than quotes.
+            let quoted = (kind.read)(&shown(value)).err();
+            Err(Refusal { help: quoted.map_or(refusal.help, |quoted| quoted.help), reason: refusal.reason })
+        }
+    }
 }
 
 pub(crate) fn bounded_integer(
@@ -53,13 +76,12 @@ pub(crate) fn within<T: PartialOrd>(
     max: T,
     show: impl Fn(&T) -> String,
 ) -> Result<T, Refusal> {
+    let help = || format!("write something from {} to {}", show(&min), show(&max));
     if value < min {
-        let help = format!("write {} or more, up to {}", show(&min), show(&max));
-        return Err(Refusal::new(format!("it is less than {}", show(&min)), help));
+        return Err(Refusal::new(format!("it is less than {}", show(&min)), help()));
     }
     if value > max {
-        let help = format!("write {} or less, down to {}", show(&max), show(&min));
-        return Err(Refusal::new(format!("it is more than {}", show(&max)), help));
+        return Err(Refusal::new(format!("it is more than {}", show(&max)), help()));
     }
     Ok(value)
 }

@@ -141,9 +141,14 @@ pub fn changes(desired: &Desired, world: &World) -> Vec<Change> {
 }
 
 fn launch(wanted: &Wanted, world: &World) -> Option<Change> {
-    let present = world.present(wanted.placed.revision);
-    (present < wanted.replicas)
-        .then(|| Change::Launch { placed: wanted.placed.clone(), replicas: wanted.replicas })
+    let presence = world.presence(wanted.placed.revision);
+    // A replica that fails keeps its place until another one is there to take its requests.
+    let failing = presence.running().filter(|(_, seen)| seen.failing).count() as u32;
+    let present = presence.running().count() as u32;
+    (present.saturating_sub(failing) < wanted.replicas).then(|| Change::Launch {
+        placed: wanted.placed.clone(),
+        replicas: wanted.replicas.saturating_add(failing),
+    })
 }
 
 fn run(wanted: &WantedTask, world: &World) -> Option<Change> {
@@ -159,14 +164,15 @@ fn run(wanted: &WantedTask, world: &World) -> Option<Change> {
 }
 
 fn stop(revision: Revision, presence: &Presence, wanted: Option<&Wanted>, world: &World) -> Vec<Change> {
-    let ended: Vec<_> = presence.replicas.iter().filter(|(_, seen)| seen.exited.is_some()).collect();
     let mut stops = Vec::new();
-    if !ended.is_empty() {
-        let replicas = ended.into_iter().map(|(id, _)| id.clone()).collect();
-        stops.push(Change::Stop { revision, replicas, grace: AT_ONCE });
-    }
     let Some(edge) = &world.edge else { return stops };
     let unrouted = |id: &ReplicaId| !edge.routed.contains(id);
+    // One that ended is kept as long as it is routed to: its port must not go to somebody else meanwhile.
+    let ended = presence.replicas.iter().filter(|(id, seen)| seen.exited.is_some() && unrouted(id));
+    let ended: Vec<_> = ended.map(|(id, _)| id.clone()).collect();
+    if !ended.is_empty() {
+        stops.push(Change::Stop { revision, replicas: ended, grace: AT_ONCE });
+    }
     let Some(wanted) = wanted else {
         if presence.running().next().is_some() && presence.running().all(|(id, _)| unrouted(id)) {
             stops.push(Change::Remove { revision, grace: REMOVE_GRACE });

@@ -6,7 +6,7 @@ mod damage;
 mod reader;
 mod schema;
 
-pub use chain::GENESIS;
+pub use chain::{GENESIS, hex};
 pub use damage::Damage;
 pub use reader::Reader;
 

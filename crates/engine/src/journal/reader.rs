@@ -23,7 +23,7 @@ impl Reader {
     /// Returns at most `limit` records after `seq`, oldest first.
     pub fn after(&self, seq: u64, limit: u32) -> Result<Vec<EventRecord>, rusqlite::Error> {
         let mut statement = self.connection.prepare_cached(StoredRow::SELECT_AFTER)?;
-        let rows = statement.query_map(params![seq, limit], |row| StoredRow::read(row))?;
+        let rows = statement.query_map(params![seq, limit], StoredRow::read)?;
         let mut records = Vec::new();
         for row in rows {
             let row = row?;

@@ -143,36 +143,33 @@ fn require_apart(
     api: &Option<At<SocketAddr>>,
     ports: &Option<At<(u16, u16)>>,
 ) {
-    let clash = |first: &At<SocketAddr>, second: &Span, what: String, help: &str| {
-        let mistake =
-            Mistake::at(Kind::Rule, first.span.clone(), what).why(format!("port {}", first.value.port()));
-        fields.note(mistake.also(second.clone(), "and here").help(help));
-    };
-    if let Some(api) = api
-        && api.value.port() != 0
-        && let Some(twin) = listen.iter().find(|listen| listen.value.port() == api.value.port())
-    {
-        let what = "`api` and `listen` want the same port".to_owned();
-        clash(
-            api,
-            &twin.span,
-            what,
-            "write \"127.0.0.1:0\" for `api`: any free port, printed by `medeclipse status`",
-        );
-    }
-    let (first, last) = ports.as_ref().map_or((20_000, 29_999), |at| at.value);
-    let range_span = ports.as_ref().map(|at| at.span.clone());
-    for address in listen.iter().chain(api) {
-        if (first..=last).contains(&address.value.port()) {
-            let what =
-                format!("a port of this environment lies in the range of its replicas, {first}-{last}");
-            let span = range_span.clone().unwrap_or_else(|| address.span.clone());
-            clash(address, &span, what, "choose a port outside, or another range for `ports`");
+    let otherwise = default("");
+    if let Some(api) = api.as_ref().filter(|api| api.value.port() != 0) {
+        let twin = listen.iter().find(|listen| listen.value.port() == api.value.port());
+        let by_default = !fields.has("listen") && otherwise.listen[0].port() == api.value.port();
+        if twin.is_some() || by_default {
+            let mistake = Mistake::at(Kind::Rule, api.span.clone(), "`api` and `listen` want the same port");
+            let mistake = mistake.why(format!("port {}", api.value.port()));
+            let mistake = mistake
+                .help("write \"127.0.0.1:0\" for `api`: any free port, which `medeclipse status` prints");
+            fields.note(
+                twin.into_iter().fold(mistake, |mistake, twin| mistake.also(twin.span.clone(), "and here")),
+            );
         }
+    }
+    let (first, last) = ports.as_ref().map_or(otherwise.ports, |at| at.value);
+    let range = first..=last;
+    for address in listen.iter().chain(api).filter(|address| range.contains(&address.value.port())) {
+        let what = format!("a port of this environment lies in the range of its replicas, {first}-{last}");
+        let mistake = Mistake::at(Kind::Rule, address.span.clone(), what);
+        let mistake = mistake.why(format!("port {}", address.value.port()));
+        let mistake = mistake.help("choose a port outside, or another range for `ports`");
+        fields
+            .note(ports.iter().fold(mistake, |mistake, ports| mistake.also(ports.span.clone(), "the range")));
     }
     if let Some(ports) = ports
         && !fields.has("listen")
-        && (ports.value.0..=ports.value.1).contains(&8080)
+        && range.contains(&otherwise.listen[0].port())
     {
         let what = "port 8080, where `listen` is by default, lies in the range of the replicas";
         let mistake = Mistake::at(Kind::Rule, ports.span.clone(), what).why("contains 8080");

@@ -108,7 +108,7 @@ pub(crate) static STICKY: Section = Section {
     doc: "Keeps a client on one side for the whole rollout.",
     keys: &[key(
         "cookie",
-        Shape::Text(&text::TOKEN),
+        Shape::Text(&text::COOKIE),
         Refused,
         "The cookie the edge sets to remember the side.",
     )],
@@ -118,7 +118,7 @@ pub(crate) static ALLOW: Section = Section {
     name: "service.NAME.rollout.allow",
     doc: "Requests with this header and one of these values always see the candidate; they are never counted by the judge.",
     keys: &[
-        key("header", Shape::Text(&text::TOKEN), Refused, "The header's name."),
+        key("header", Shape::Text(&text::HEADER), Refused, "The header's name."),
         key(
             "values",
             Shape::Texts { of: &text::PLAIN, min: 1, max: 64 },
@@ -147,32 +147,42 @@ pub(crate) static CONNECTIONS: Section = Section {
 
 /// Reads a rollout; `judge` is a section of its own.
 pub(crate) fn read(fields: &Fields<'_>, judge: JudgeSettings) -> RolloutSettings {
-    let otherwise = RolloutSettings::default();
+    let paced = read_pace(fields);
+    RolloutSettings {
+        drain: fields.duration("drain").map_or(paced.drain, |at| at.value),
+        keep_hot: fields.duration("keep_hot").map_or(paced.keep_hot, |at| at.value),
+        candidate_replicas: fields.count("candidate_replicas").map(|at| at.value),
+        sticky: fields.table("sticky").and_then(|sticky| read_sticky(&sticky)),
+        allow: fields.table("allow").and_then(|allow| read_allow(&allow)),
+        connections: fields.table("connections").map(|table| read_connections(&table)).unwrap_or_default(),
+        judge,
+        hooks: fields.table("hooks").map(|hooks| checks::read_hooks(&hooks)).unwrap_or_default(),
+        checks: checks::read_checks(&fields.tables("checks")),
+        ..paced
+    }
+}
+
+/// Reads what the deadline depends on, and the deadline; everything else has its default.
+fn read_pace(fields: &Fields<'_>) -> RolloutSettings {
     let (strategy, steps) = read_steps(fields);
     let bake = fields.duration("bake");
     let step_bake = fields.duration("step_bake");
-    let bakes = [&bake, &step_bake];
     let deadline = fields.duration("deadline");
+    let otherwise = RolloutSettings::default();
     let mut settings = RolloutSettings::with_bakes(
-        strategy,
-        steps,
+        strategy.unwrap_or(otherwise.strategy),
+        steps.clone().unwrap_or_else(|| otherwise.steps.clone()),
         bake.as_ref().map_or(otherwise.bake, |at| at.value),
         step_bake.as_ref().map_or(otherwise.step_bake, |at| at.value),
     );
+    // A rule about values that were refused would only confuse.
+    let sure = steps.is_some() && !fields.refused("bake", &bake) && !fields.refused("step_bake", &step_bake);
     if let Some(deadline) = deadline {
         settings.deadline = deadline.value;
-        require_time(fields, &settings, &deadline, bakes);
+        if sure {
+            require_time(fields, &settings, &deadline, [&bake, &step_bake]);
+        }
     }
-    settings.drain = fields.duration("drain").map_or(otherwise.drain, |at| at.value);
-    settings.keep_hot = fields.duration("keep_hot").map_or(otherwise.keep_hot, |at| at.value);
-    settings.candidate_replicas = fields.count("candidate_replicas").map(|at| at.value);
-    settings.sticky = fields.table("sticky").and_then(|sticky| read_sticky(&sticky));
-    settings.allow = fields.table("allow").and_then(|allow| read_allow(&allow));
-    settings.connections =
-        fields.table("connections").map(|table| read_connections(&table)).unwrap_or_default();
-    settings.judge = judge;
-    settings.hooks = fields.table("hooks").map(|hooks| checks::read_hooks(&hooks)).unwrap_or_default();
-    settings.checks = checks::read_checks(&fields.tables("checks"));
     settings
 }
 
@@ -187,18 +197,26 @@ pub(crate) fn default_steps(strategy: Strategy) -> Vec<Weight> {
     }
 }
 
-fn read_steps(fields: &Fields<'_>) -> (Strategy, Vec<Weight>) {
+/// Returns strategy and steps; None where they were refused.
+fn read_steps(fields: &Fields<'_>) -> (Option<Strategy>, Option<Vec<Weight>>) {
     let chosen = fields.choice::<Strategy>("strategy");
-    let refused = fields.has("strategy") && chosen.is_none();
-    let strategy = chosen.as_ref().map_or(Strategy::BlueGreen, |at| at.value);
-    let Some(steps) = fields.weights("steps") else { return (strategy, default_steps(strategy)) };
+    let strategy = match (&chosen, fields.has("strategy")) {
+        (Some(chosen), _) => Some(chosen.value),
+        (None, true) => None,
+        (None, false) => Some(Strategy::BlueGreen),
+    };
+    let steps = fields.weights("steps");
+    if fields.refused("steps", &steps) {
+        return (strategy, None);
+    }
+    let Some(steps) = steps else { return (strategy, strategy.map(default_steps)) };
 
     let path = fields.path_of("steps");
     if steps.value.last() != Some(&Weight::FULL) {
         let what = format!("`{path}` does not end with 100");
         let mistake = Mistake::at(Kind::Rule, steps.span.clone(), what).why("the last step has all traffic");
         fields.note(mistake.help("add 100 at the end"));
-    } else if strategy == Strategy::BlueGreen && steps.value.len() > 1 && !refused {
+    } else if strategy == Some(Strategy::BlueGreen) && steps.value.len() > 1 {
         let what = format!("`{path}` has several steps, but the strategy is blue-green");
         let mistake = Mistake::at(Kind::Rule, steps.span.clone(), what).why("blue-green is one step of 100");
         let mistake = mistake.help("write `strategy = \"canary\"`, or remove `steps`");
@@ -207,7 +225,7 @@ fn read_steps(fields: &Fields<'_>) -> (Strategy, Vec<Weight>) {
             None => mistake,
         });
     }
-    (strategy, steps.value)
+    (strategy, Some(steps.value))
 }
 
 /// The deadline must leave time for the bakes alone.

@@ -160,7 +160,8 @@ pub(crate) fn read(name: &At<String>, fields: &Fields<'_>) -> Read {
         }
         None => ::rollout::plan::RolloutSettings { judge, ..Default::default() },
     };
-    let claims = claims(&hosts, &paths, &name.span);
+    let unsure = fields.refused("hosts", &hosts) || fields.refused("paths", &paths);
+    let claims = if unsure { Vec::new() } else { claims(&hosts, &paths, &name.span) };
     let values = |texts: Option<At<Vec<At<String>>>>| -> Vec<String> {
         texts.into_iter().flat_map(|at| at.value).map(|at| at.value).collect()
     };

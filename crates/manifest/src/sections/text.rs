@@ -52,12 +52,13 @@ pub(crate) static QUERY_PATH: Text = Text {
     read: query_path,
 };
 
-pub(crate) static TOKEN: Text = Text {
-    noun: "a name HTTP allows",
-    example: "X-Canary",
-    pattern: r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$",
-    read: token,
-};
+pub(crate) static HEADER: Text = token_like("X-Canary");
+
+pub(crate) static COOKIE: Text = token_like("me_rev");
+
+const fn token_like(example: &'static str) -> Text {
+    Text { noun: "a name HTTP allows", example, pattern: r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", read: token }
+}
 
 pub(crate) static VARIABLE: Text = Text {
     noun: "letters, digits and `_`, no digit first",

@@ -1,4 +1,4 @@
-//! Compares the share of failing requests, candidate against stable, over three windows. Latency it does not judge.
+//! Compares the share of failing requests, candidate against stable, over four windows. Latency it does not judge.
 //! A plain guard with a minimum sample: its false alarms are not bounded over a whole watch; the sequential test will do that.
 
 use super::{Evidence, Record, Verdict};
@@ -7,10 +7,10 @@ use crate::plan::JudgeSettings;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
-/// Windows looked at, in records (one a second): a gross failure, a fault, a small difference.
-const WINDOWS: [usize; 3] = [3, 15, 60];
+/// Windows looked at, in records (one a second): a gross failure, a fault, a small difference, and little traffic.
+const WINDOWS: [usize; 4] = [3, 15, 60, 300];
 /// Records kept; the longest window.
-const RECORDS_MAX: usize = 60;
+const RECORDS_MAX: usize = 300;
 /// Candidate requests a window must hold before it says anything.
 pub const SAMPLE_MIN: u64 = 20;
 /// Candidate errors it must hold before it says `worse`: a handful may be anything.
@@ -22,6 +22,14 @@ const PRIOR_RATE: f64 = 0.001;
 const PRIOR_REQUESTS: f64 = 2000.0;
 /// Margin without a concurrent stable: room for the error of a reference from another time (rollback.md 3.2).
 const ALONE_MARGIN: f64 = 0.4;
+/// With fewer of stable's requests than this and none of its own time, only a gross failure is called worse …
+const REFERENCE_MIN: u64 = 1000;
+/// … and this share of failing requests is the least that is gross.
+const GROSS_RATE: f64 = 0.05;
+/// From here on what was seen of stable counts more than the belief.
+const SEEN_MIN: u64 = 100;
+/// Distance from the limit that forbids to call the whole watch as good as stable.
+const SCORE_DOUBT: f64 = 3.0;
 
 /// What was seen of the watched candidate and of stable beside it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
@@ -41,14 +49,14 @@ impl Guard {
     /// Folds one second into what is known.
     pub fn add(&mut self, record: &Record) {
         if record.missing {
-            self.silent_seconds += 1;
+            self.silent_seconds = self.silent_seconds.saturating_add(1);
             return;
         }
         self.silent_seconds = 0;
-        self.reference_requests += record.stable_requests;
-        self.reference_errors += record.stable_errors;
-        self.candidate_requests += record.candidate_requests;
-        self.candidate_errors += record.candidate_errors;
+        self.reference_requests = self.reference_requests.saturating_add(record.stable_requests);
+        self.reference_errors = self.reference_errors.saturating_add(record.stable_errors);
+        self.candidate_requests = self.candidate_requests.saturating_add(record.candidate_requests);
+        self.candidate_errors = self.candidate_errors.saturating_add(record.candidate_errors);
         if self.recent.len() == RECORDS_MAX {
             self.recent.pop_front();
         }
@@ -68,6 +76,18 @@ impl Guard {
         self.candidate_requests
     }
 
+    pub fn candidate_errors(&self) -> u64 {
+        self.candidate_errors
+    }
+
+    pub fn stable_requests(&self) -> u64 {
+        self.reference_requests
+    }
+
+    pub fn stable_errors(&self) -> u64 {
+        self.reference_errors
+    }
+
     /// Returns how many seconds the last reports have been missing.
     pub fn silent_seconds(&self) -> u64 {
         self.silent_seconds
@@ -75,69 +95,75 @@ impl Guard {
 
     /// Says what the windows say; the worst of them counts.
     pub fn verdict(&self, settings: &JudgeSettings) -> Verdict {
-        let [first, others @ ..] = WINDOWS;
-        let mut evidence = self.window(first, settings);
-        for seconds in others {
-            let next = self.window(seconds, settings);
-            if next.score > evidence.score {
-                evidence = next;
-            }
-        }
-        Verdict { word: self.word(&evidence), evidence }
+        self.verdict_of(&WINDOWS, settings)
     }
 
-    /// Tells whether the windows that condemn the candidate condemn stable as well: then it is not the release's fault.
+    /// Says the same without the shortest window: versions do not recover from one fault in the same second.
+    pub fn verdict_of_the_longer(&self, settings: &JudgeSettings) -> Verdict {
+        self.verdict_of(&WINDOWS[1..], settings)
+    }
+
+    /// Tells whether candidate and stable fail in the same window: then it is not only the release's fault.
     pub fn stable_fails_too(&self, settings: &JudgeSettings) -> bool {
+        let limit = PRIOR_RATE * (1.0 + ALONE_MARGIN) + settings.error_floor;
+        let fails = |errors: u64, requests: u64| {
+            requests >= SAMPLE_MIN
+                && errors >= ERRORS_MIN
+                && errors.saturating_mul(10) >= requests
+                && score(errors, requests, limit, PRIOR_REQUESTS) >= SCORE_WORSE
+        };
         WINDOWS.iter().any(|seconds| {
             let counts = self.counts(*seconds);
-            let limit = PRIOR_RATE * (1.0 + ALONE_MARGIN) + settings.error_floor;
-            counts.stable_requests >= SAMPLE_MIN
-                && counts.stable_errors >= ERRORS_MIN
-                && counts.stable_errors * 10 >= counts.stable_requests
-                && score(counts.stable_errors, counts.stable_requests, limit, PRIOR_REQUESTS) >= SCORE_WORSE
+            fails(counts.stable_errors, counts.stable_requests)
+                && fails(counts.candidate_errors, counts.candidate_requests)
         })
     }
 
-    fn word(&self, evidence: &Evidence) -> VerdictWord {
-        if evidence.score >= SCORE_WORSE && evidence.candidate_errors >= ERRORS_MIN {
+    fn verdict_of(&self, windows: &[usize], settings: &JudgeSettings) -> Verdict {
+        let evidence = windows.iter().map(|seconds| self.window(*seconds, settings));
+        // Where nothing stands out the longest window is shown.
+        let worst = evidence.reduce(|worst, next| if next.score >= worst.score { next } else { worst });
+        let evidence = worst.expect("BUG: there is at least one window");
+        Verdict { word: self.word(&evidence, settings), evidence }
+    }
+
+    fn word(&self, evidence: &Evidence, settings: &JudgeSettings) -> VerdictWord {
+        if evidence.score >= SCORE_WORSE {
             VerdictWord::Worse
-        } else if self.candidate_requests >= SAMPLE_MIN {
+        } else if self.candidate_requests >= SAMPLE_MIN && !self.is_doubtful(settings) {
             VerdictWord::BetterOrEqual
         } else {
             VerdictWord::NotEnoughEvidence
         }
     }
 
+    /// Tells whether the candidate's whole watch looks worse than stable's, if not surely.
+    fn is_doubtful(&self, settings: &JudgeSettings) -> bool {
+        let Reference { limit, requests } = self.past(settings);
+        self.candidate_errors > 1
+            && score(self.candidate_errors, self.candidate_requests, limit, requests) >= SCORE_DOUBT
+    }
+
     fn counts(&self, seconds: usize) -> Record {
         let mut sum = Record::default();
         for record in self.recent.iter().rev().take(seconds) {
-            sum.candidate_requests += record.candidate_requests;
-            sum.candidate_errors += record.candidate_errors;
-            sum.stable_requests += record.stable_requests;
-            sum.stable_errors += record.stable_errors;
+            sum.candidate_requests = sum.candidate_requests.saturating_add(record.candidate_requests);
+            sum.candidate_errors = sum.candidate_errors.saturating_add(record.candidate_errors);
+            sum.stable_requests = sum.stable_requests.saturating_add(record.stable_requests);
+            sum.stable_errors = sum.stable_errors.saturating_add(record.stable_errors);
         }
         sum
     }
 
     fn window(&self, seconds: usize, settings: &JudgeSettings) -> Evidence {
         let counts = self.counts(seconds);
-        let concurrent = counts.stable_requests > 0;
-        let (errors, requests, margin) = if concurrent {
-            (counts.stable_errors, counts.stable_requests, settings.error_margin)
+        // A handful of requests that stable still answered is no control.
+        let Reference { limit, requests } = if counts.stable_requests >= SAMPLE_MIN {
+            beside(counts.stable_errors, counts.stable_requests, settings)
         } else {
-            (self.reference_errors, self.reference_requests, settings.error_margin.max(ALONE_MARGIN))
+            self.past(settings)
         };
-        let known = PRIOR_REQUESTS + requests as f64;
-        let rate = (PRIOR_RATE * PRIOR_REQUESTS + errors as f64) / known;
-        // With a concurrent stable its own share counts undiluted once it is worse than the belief:
-        // a fault both versions share must not be blamed on one of them.
-        let rate = if concurrent && requests >= SAMPLE_MIN {
-            rate.max(errors as f64 / requests as f64)
-        } else {
-            rate
-        };
-        let limit = (rate * (1.0 + margin) + settings.error_floor).min(1.0);
-        let enough = counts.candidate_requests >= SAMPLE_MIN;
+        let enough = counts.candidate_requests >= SAMPLE_MIN && counts.candidate_errors >= ERRORS_MIN;
         Evidence {
             rule: "share of failing requests".to_owned(),
             metric: "errors".to_owned(),
@@ -148,13 +174,44 @@ impl Guard {
             stable_errors: counts.stable_errors,
             limit,
             score: if enough {
-                let against = if concurrent && requests >= SAMPLE_MIN { requests as f64 } else { known };
-                score(counts.candidate_errors, counts.candidate_requests, limit, against)
+                score(counts.candidate_errors, counts.candidate_requests, limit, requests)
             } else {
                 0.0
             },
         }
     }
+
+    /// Returns the reference from stable's own past: wider, because it is of another time.
+    fn past(&self, settings: &JudgeSettings) -> Reference {
+        let (errors, requests) = (self.reference_errors, self.reference_requests);
+        let seen = requests >= SEEN_MIN || errors >= ERRORS_MIN;
+        let belief = if seen { (errors as f64 + 0.5) / (requests as f64 + 1.0) } else { PRIOR_RATE };
+        let rate = believed(belief, errors, requests).max(believed(PRIOR_RATE, errors, requests));
+        let limit = rate * (1.0 + settings.error_margin.max(ALONE_MARGIN)) + settings.error_floor;
+        let least = if requests < REFERENCE_MIN { GROSS_RATE } else { 0.0 };
+        Reference { limit: limit.max(least).min(1.0), requests: PRIOR_REQUESTS + requests as f64 }
+    }
+}
+
+/// What the candidate is compared with.
+struct Reference {
+    /// Share of failing requests up to which a candidate is harmless.
+    limit: f64,
+    /// How many requests that rests on.
+    requests: f64,
+}
+
+/// Returns the reference of the same seconds. Stable's own share counts undiluted once it is worse than the belief:
+/// a fault both versions share must not be blamed on one of them.
+fn beside(errors: u64, requests: u64, settings: &JudgeSettings) -> Reference {
+    let share = errors as f64 / requests as f64;
+    let rate = believed(PRIOR_RATE, errors, requests).max(share);
+    let limit = rate * (1.0 + settings.error_margin) + settings.error_floor;
+    Reference { limit: limit.min(1.0), requests: requests as f64 }
+}
+
+fn believed(belief: f64, errors: u64, requests: u64) -> f64 {
+    (belief * PRIOR_REQUESTS + errors as f64) / (PRIOR_REQUESTS + requests as f64)
 }
 
 /// Returns how far `errors` of `requests` lie above `limit`, in standard errors of the difference
@@ -219,8 +276,8 @@ mod tests {
     }
 
     #[test]
-    fn four_errors_are_never_enough() {
-        assert_eq!(word(&[second(20, 4, 20, 0)]), VerdictWord::BetterOrEqual);
+    fn four_errors_are_never_enough_to_take_back_nor_to_call_it_as_good() {
+        assert_eq!(word(&[second(20, 4, 20, 0)]), VerdictWord::NotEnoughEvidence);
     }
 
     #[test]

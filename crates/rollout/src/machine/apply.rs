@@ -2,13 +2,14 @@
 //! Judges nothing: an event that makes no sense here (from an older engine, say) changes nothing.
 
 use super::state::{
-    Deployment, EXPAND, Hot, KEYS_MAX, KnownKey, LOST_MAX, Leaving, Lost, PROVEN_MAX, Phase, State,
+    AFTER_HOOK, Deployment, EXPAND, Hot, KEYS_MAX, KnownKey, LOST_MAX, Leaving, Lost, PROVEN_MAX, Phase,
+    State,
 };
 use super::stopwatch::Stopwatch;
 use crate::change::{Ended, TaskId};
 use crate::event::{DeploymentKind, Event, Outcome, Requested, ReturnReason};
 use crate::judge::{Guard, Record};
-use crate::names::{Millis, Revision};
+use crate::names::{Generation, Millis, ReplicaId, Revision, Weight};
 use crate::routes::Maintenance;
 use std::collections::BTreeSet;
 
@@ -18,21 +19,16 @@ impl State {
         self.seq = seq;
         self.at = self.at.max(at);
         match event {
-            Event::DeploymentRequested(requested) => self.begin(requested, seq, at),
+            Event::DeploymentRequested(requested) if self.deployment.is_none() => {
+                self.begin(requested, seq, at)
+            }
             Event::SettingsChanged { settings } => self.settings = settings.clone(),
             Event::MaintenanceChanged { hold } => {
                 self.maintenance = hold.map(|hold| Maintenance { hold, since: at });
             }
             Event::Scaled { replicas } => self.replicas_by_hand = *replicas,
             Event::LeaseTaken { epoch, .. } => self.epoch = self.epoch.max(*epoch),
-            Event::ReplicaLost { revision, replica, .. } => {
-                push_bounded(
-                    &mut self.lost,
-                    Lost { at, revision: *revision, replica: replica.clone() },
-                    LOST_MAX,
-                );
-                *self.to_replace.entry(*revision).or_default() += 1;
-            }
+            Event::ReplicaLost { revision, replica, .. } => self.lose(*revision, replica, at),
             Event::ReplicaReplaced { revision, .. } => self.replaced(*revision),
             Event::EvidenceAdded { record } => self.watch(record),
             Event::DeploymentFinished { outcome, .. } => self.finish(*outcome, at),
@@ -40,9 +36,10 @@ impl State {
             Event::CandidateRemoved { revision } => {
                 self.leaving.retain(|leaving| leaving.placed.revision != *revision);
             }
-            Event::RevisionRetired { .. } => self.retire_hot(at),
+            Event::RevisionRetired { revision } if self.is_hot(*revision) => self.retire_hot(at),
             // Nothing of the state follows from it: it is there for those who read the journal.
             Event::ClockStepped { .. } => {}
+            // What is left happens to a deployment, if one runs.
             _ => {
                 if let Some(deployment) = &mut self.deployment {
                     deployment.apply(event, at);
@@ -60,13 +57,18 @@ impl State {
             KnownKey { key: requested.key.clone(), deployment: id.clone(), seq, outcome: None },
             KEYS_MAX,
         );
-        self.deployment_max += 1;
+        self.deployment_max = self.deployment_max.saturating_add(1);
         self.revision_max = self.revision_max.max(requested.candidate.revision.0);
+        let mut settings = requested.settings.clone();
+        if self.stable.is_none() || settings.steps.is_empty() {
+            // Nobody else could take the rest of the requests.
+            settings.steps = vec![Weight::FULL];
+        }
         self.deployment = Some(Deployment {
             id,
             of: requested.of,
             candidate: requested.candidate.clone(),
-            settings: requested.settings.clone(),
+            settings,
             folder: requested.folder.clone(),
             reason: requested.reason.clone(),
             // A revision that is still hot needs neither preparation nor launch: one flip.
@@ -78,6 +80,7 @@ impl State {
             held: None,
             guard: Guard::default(),
             launched: flips,
+            routed_at: Generation::default(),
             release_stored: flips,
             done: BTreeSet::new(),
             failed: None,
@@ -86,6 +89,25 @@ impl State {
             proven: false,
             hurried: false,
         });
+    }
+
+    fn lose(&mut self, revision: Revision, replica: &ReplicaId, at: Millis) {
+        if self.knows_lost(replica) {
+            return;
+        }
+        push_bounded(&mut self.lost, Lost { at, revision, replica: replica.clone() }, LOST_MAX);
+        let missing = self.to_replace.entry(revision).or_default();
+        *missing = missing.saturating_add(1);
+        self.forget_places();
+    }
+
+    /// What leaves is not replaced.
+    fn forget_places(&mut self) {
+        let candidate = self.deployment.iter().map(|running| running.candidate.revision);
+        let hot = self.hot.iter().map(|hot| hot.placed.revision);
+        let stable = self.stable.iter().map(|stable| stable.revision);
+        let kept: BTreeSet<_> = candidate.chain(hot).chain(stable).collect();
+        self.to_replace.retain(|revision, _| kept.contains(revision));
     }
 
     fn replaced(&mut self, revision: Revision) {
@@ -104,7 +126,7 @@ impl State {
     }
 
     fn finish(&mut self, outcome: Outcome, at: Millis) {
-        let Some(deployment) = self.deployment.take() else { return };
+        let Some(deployment) = self.deployment.take_if(|running| running.may_end(outcome)) else { return };
         if let Some(known) = self.keys.iter_mut().find(|known| known.deployment == deployment.id) {
             known.outcome = Some(outcome);
         }
@@ -112,11 +134,19 @@ impl State {
         match outcome {
             Outcome::Promoted | Outcome::PromotedUnproven => self.promote(deployment, at),
             // Nothing was launched for it.
-            Outcome::Unchanged => {}
-            Outcome::RolledBack | Outcome::UnprovenReturn | Outcome::Aborted | Outcome::Superseded => {
+            _ if self
+                .stable
+                .as_ref()
+                .is_some_and(|stable| stable.revision == deployment.candidate.revision) => {}
+            Outcome::Unchanged
+            | Outcome::RolledBack
+            | Outcome::UnprovenReturn
+            | Outcome::Aborted
+            | Outcome::Superseded => {
                 self.give_up(deployment, at);
             }
         }
+        self.forget_places();
     }
 
     /// The candidate becomes stable. Its predecessor stays hot, unless the deployment went back because of it.
@@ -131,6 +161,7 @@ impl State {
         let drain = settings.drain;
         let keep_hot = settings.keep_hot;
         self.stable_rollout = settings;
+        self.stable_folder = deployment.folder;
         let Some(before) = before else { return };
         if deployment.of != DeploymentKind::Deploy {
             self.leaving.push(leaving(before, at, drain));
@@ -163,6 +194,10 @@ impl State {
         self.leaving.push(gone);
     }
 
+    fn is_hot(&self, revision: Revision) -> bool {
+        self.hot.as_ref().is_some_and(|hot| hot.placed.revision == revision)
+    }
+
     fn drained(&mut self, revision: Revision) {
         for leaving in &mut self.leaving {
             leaving.drained |= leaving.placed.revision == revision;
@@ -174,6 +209,7 @@ impl State {
     fn retire_hot(&mut self, at: Millis) {
         if let Some(hot) = self.hot.take() {
             self.leaving.push(leaving(hot.placed, at, self.stable_rollout.drain));
+            self.forget_places();
         }
     }
 }
@@ -182,29 +218,21 @@ impl Deployment {
     fn apply(&mut self, event: &Event, at: Millis) {
         match event {
             Event::ReleaseStored { .. } => self.release_stored = true,
-            Event::HookRan { hook, ended, .. } => self.task_ended(hook, *ended),
+            Event::HookRan { hook, ended, .. } => self.hook_ended(hook, *ended, at),
             Event::MigrationExpanded { .. } => {
                 let id = self.task(EXPAND);
                 self.task_ended(&id, Ended::Code(0));
             }
             Event::CheckRan { check, ended, .. } => self.task_ended(check, *ended),
             Event::CandidateLaunched { .. } => self.launched = true,
-            Event::CandidateReady { .. } => self.enter(Phase::Verifying, at),
-            Event::CandidateVerified { .. } => self.enter(Phase::Shifting { step: 0 }, at),
-            Event::TrafficShifted { .. } => {
-                if let Phase::Shifting { step } = self.phase {
-                    self.enter(Phase::Baking { step }, at);
-                }
-            }
-            Event::BakePassed { step } => self.enter(Phase::Shifting { step: step + 1 }, at),
-            Event::StepPromoted { now } => self.hurry(*now, at),
-            Event::Paused => {
+            Event::EvidenceAdded { .. } => {}
+            Event::Paused if !self.is_ending() => {
                 self.paused = true;
                 self.clock.stop(at);
                 self.phase_clock.stop(at);
             }
             Event::Resumed => self.resume(at),
-            Event::Held { why } => {
+            Event::Held { why } if !self.is_ending() => {
                 self.held = Some(why.clone());
                 self.phase_clock.stop(at);
             }
@@ -217,25 +245,63 @@ impl Deployment {
                 self.condemned = Some(why.clone());
             }
             Event::ReturnStarted { why } => self.turn_back(why.clone(), at),
-            Event::Aborted { superseded } => {
-                let why = if *superseded { ReturnReason::Superseded } else { ReturnReason::Aborted };
-                self.turn_back(why, at);
-            }
-            Event::TrafficReturned { .. } => {
-                if let Phase::Returning { returned, .. } = &mut self.phase {
-                    *returned = true;
-                }
-            }
-            Event::Promoted { proven, .. } => {
-                self.proven = *proven;
-                self.enter(Phase::Promoting, at);
-            }
-            // The rest belongs to the target and was handled there.
-            _ => {}
+            Event::Aborted { superseded: true } => self.turn_back(ReturnReason::Superseded, at),
+            Event::Aborted { superseded: false } => self.turn_back(ReturnReason::Aborted, at),
+            _ => self.walk(event, at),
         }
         if self.phase == Phase::Preparing && self.failed.is_none() && self.prepared() {
             self.enter(Phase::Launching, at);
         }
+    }
+
+    /// Goes from one phase to the next; what does not follow on the phase it is in changes nothing.
+    fn walk(&mut self, event: &Event, at: Millis) {
+        match (event, &self.phase) {
+            (Event::CandidateReady { .. }, Phase::Launching) => self.enter(Phase::Verifying, at),
+            (Event::CandidateVerified { .. }, Phase::Verifying) => {
+                self.enter(Phase::Shifting { step: 0 }, at)
+            }
+            (Event::TrafficShifted { generation, .. }, Phase::Shifting { step }) => {
+                let step = *step;
+                self.routed_at = *generation;
+                self.enter(Phase::Baking { step }, at);
+            }
+            (Event::BakePassed { step }, Phase::Baking { step: baked })
+                if step == baked && *step < self.last_step() =>
+            {
+                self.enter(Phase::Shifting { step: step + 1 }, at);
+            }
+            (Event::StepPromoted { now }, Phase::Baking { step }) => {
+                let step = *step;
+                self.hurry(step, *now, at);
+            }
+            (Event::Promoted { proven, .. }, Phase::Baking { .. }) => {
+                self.proven = *proven;
+                self.enter(Phase::Promoting, at);
+            }
+            (Event::TrafficReturned { generation, .. }, Phase::Returning { why, .. }) => {
+                // The phase's clocks go on: the drain of the candidate began with it.
+                self.routed_at = *generation;
+                self.phase = Phase::Returning { why: why.clone(), returned: true };
+            }
+            // The rest belongs to the target and was handled there, or to another phase.
+            _ => {}
+        }
+    }
+
+    /// Tells whether this is an end of the phase the deployment is in.
+    fn may_end(&self, outcome: Outcome) -> bool {
+        match outcome {
+            Outcome::Promoted | Outcome::PromotedUnproven => self.phase == Phase::Promoting,
+            Outcome::Unchanged => true,
+            Outcome::RolledBack | Outcome::UnprovenReturn | Outcome::Aborted | Outcome::Superseded => {
+                matches!(self.phase, Phase::Returning { .. })
+            }
+        }
+    }
+
+    fn is_ending(&self) -> bool {
+        matches!(self.phase, Phase::Promoting | Phase::Returning { .. })
     }
 
     fn enter(&mut self, phase: Phase, at: Millis) {
@@ -247,8 +313,11 @@ impl Deployment {
         }
     }
 
-    /// Goes back; neither a pause nor a hold outlives that.
+    /// Goes back; neither a pause nor a hold outlives that. Twice is once.
     fn turn_back(&mut self, why: ReturnReason, at: Millis) {
+        if matches!(self.phase, Phase::Returning { .. }) {
+            return;
+        }
         self.paused = false;
         self.held = None;
         self.clock.go(at);
@@ -268,25 +337,30 @@ impl Deployment {
     }
 
     /// An operator's promote ends doubt and pause as well: what is promoted must not stay stopped.
-    fn hurry(&mut self, now: bool, at: Millis) {
+    fn hurry(&mut self, step: usize, now: bool, at: Millis) {
         self.held = None;
         self.resume(at);
-        self.hurried |= now;
-        if let Phase::Baking { step } = self.phase
-            && step < self.last_step()
-        {
-            let next = if now { self.last_step() } else { step + 1 };
+        let last = self.last_step();
+        self.hurried |= now || step >= last;
+        if step < last {
+            let next = if now { last } else { step + 1 };
             self.enter(Phase::Shifting { step: next }, at);
-        } else {
-            self.hurried = true;
+        }
+    }
+
+    fn hook_ended(&mut self, hook: &TaskId, ended: Ended, at: Millis) {
+        if hook.name != AFTER_HOOK {
+            return self.task_ended(hook, ended);
+        }
+        // Too late to matter for the release: recorded, and done. The edge has its full time to prove who answers.
+        self.done.insert(hook.clone());
+        if self.phase == Phase::Promoting {
+            self.phase_clock = Stopwatch::start(at);
         }
     }
 
     fn task_ended(&mut self, task: &TaskId, ended: Ended) {
         if ended == Ended::Code(0) {
-            self.done.insert(task.clone());
-        } else if task.name == super::state::AFTER_HOOK {
-            // Too late to matter for the release: recorded, and done.
             self.done.insert(task.clone());
         } else {
             self.failed = Some(ReturnReason::TaskFailed { task: task.clone(), ended });

@@ -1,6 +1,6 @@
 //! Answers operators: the event that does what they ask, or why not. Changes nothing.
 
-use super::state::{Phase, State};
+use super::state::{Deployment, Phase, State};
 use crate::event::{DeploymentKind, Event, Outcome, Requested};
 use crate::names::{DeploymentId, Label, Millis, Release, Revision, Weight};
 use crate::plan::{RolloutSettings, Strategy, TargetSettings};
@@ -138,7 +138,7 @@ impl State {
             // The release that already serves is not placed again.
             Some(stable) if stable.release == intent.release => stable.clone(),
             _ => Placed {
-                revision: Revision(self.revision_max + 1),
+                revision: Revision(self.revision_max.saturating_add(1)),
                 release: intent.release.clone(),
                 label: intent.label.clone(),
                 spec: intent.spec.clone(),
@@ -163,7 +163,7 @@ impl State {
         folder: &str,
         reason: Option<String>,
     ) -> Event {
-        let deployment = DeploymentId::new(format!("d-{}", self.deployment_max + 1));
+        let deployment = DeploymentId::new(format!("d-{}", self.deployment_max.saturating_add(1)));
         Event::DeploymentRequested(Box::new(Requested {
             deployment,
             key,
@@ -194,24 +194,41 @@ impl State {
                 outcome: known.outcome,
             });
         }
-        if self.deployment.is_some() {
-            return self.abort();
+        if let Some(running) = &self.deployment {
+            return self.rollback_instead(running, to);
         }
         let placed = self.placed_to_return_to(to)?;
-        let is_hot = self.hot.as_ref().is_some_and(|hot| hot.placed.revision == placed.revision);
-        let candidate = if is_hot {
+        let runs = self.hot.iter().map(|hot| &hot.placed).chain(&self.stable);
+        let candidate = if runs.into_iter().any(|runs| runs.revision == placed.revision) {
             placed.clone()
         } else {
-            Placed { revision: Revision(self.revision_max + 1), ..placed.clone() }
+            Placed { revision: Revision(self.revision_max.saturating_add(1)), ..placed.clone() }
         };
         Ok(event(self.requested(
             DeploymentKind::Rollback,
             key.to_owned(),
             candidate,
             self.settings_back(),
-            ".",
+            &self.stable_folder,
             Some("an operator rolled back".to_owned()),
         )))
+    }
+
+    /// A rollback while something runs takes that back; a second one only follows the first.
+    fn rollback_instead(&self, running: &Deployment, to: Option<&str>) -> Result<Answer, Refusal> {
+        let goes_back = running.of != DeploymentKind::Deploy;
+        let ends_at = if goes_back { Some(&running.candidate) } else { self.stable.as_ref() };
+        if to.is_some_and(|to| ends_at.is_none_or(|placed| !is_named(placed, to))) {
+            return Err(Refusal::new(
+                &format!("roll back {} to another release", self.target.service),
+                format!("deployment {} is {}", running.id, running.phase.word()),
+                "end it with `medeclipse abort`, then roll back",
+            ));
+        }
+        if goes_back {
+            return Ok(Answer::Known { deployment: running.id.clone(), seq: self.seq, outcome: None });
+        }
+        self.abort()
     }
 
     fn placed_to_return_to(&self, to: Option<&str>) -> Result<&Placed, Refusal> {
@@ -221,12 +238,9 @@ impl State {
                 Refusal::new(&what, "no earlier release has been promoted", "deploy a release that works")
             });
         };
-        let known = self.hot.iter().map(|hot| &hot.placed).chain(self.proven.iter().rev());
-        let mut matching = known.filter(|placed| {
-            placed.release.as_str().starts_with(to)
-                || placed.label.as_ref().is_some_and(|label| label.as_str() == to)
-        });
-        matching.next().ok_or_else(|| {
+        let hot = self.hot.iter().map(|hot| &hot.placed);
+        let mut known = self.stable.iter().chain(hot).chain(self.proven.iter().rev());
+        known.find(|placed| is_named(placed, to)).ok_or_else(|| {
             Refusal::new(
                 &what,
                 format!("no promoted release kept here is named `{to}`"),
@@ -255,11 +269,6 @@ impl State {
             Some((id, Phase::Returning { .. })) => {
                 Ok(Answer::Known { deployment: id.clone(), seq: self.seq, outcome: None })
             }
-            Some((_, Phase::Promoting)) => Err(Refusal::new(
-                &what,
-                "the candidate has been promoted",
-                "go back with `medeclipse rollback` as soon as the deployment has finished",
-            )),
             Some(_) => Ok(event(Event::Aborted { superseded: false })),
             None => Err(self.nothing_runs(&what)),
         }
@@ -316,7 +325,7 @@ impl State {
 
     fn end_unfinished(&self) -> Answer {
         match &self.deployment {
-            Some(running) if !matches!(running.phase, Phase::Returning { .. } | Phase::Promoting) => {
+            Some(running) if !matches!(running.phase, Phase::Returning { .. }) => {
                 event(Event::ReturnStarted { why: crate::event::ReturnReason::EnvironmentStopped })
             }
             Some(_) => Answer::Nothing,
@@ -334,6 +343,12 @@ impl State {
             "see `medeclipse status`, or start one with `medeclipse deploy`",
         )
     }
+}
+
+/// Tells whether people mean this release: by its label or by how its digest begins.
+fn is_named(placed: &Placed, name: &str) -> bool {
+    let labelled = placed.label.as_ref().is_some_and(|label| label.as_str() == name);
+    labelled || (!name.is_empty() && placed.release.as_str().starts_with(name))
 }
 
 fn event(event: Event) -> Answer {

@@ -1,10 +1,15 @@
 //! Decides what a rollout does next, from what is known; changes only by events. Reads no clock and touches nothing.
 //! `decide` judges, `apply` remembers, `desired` says what should be; see `engine::controller` for who calls them.
+//! `decide` asks in this order: `signals` (must it go back?), `advance` (may it go on?), `departing` (what is on its way out?).
 
+mod advance;
 mod apply;
 mod command;
 mod decide;
+mod departing;
 mod desired;
+mod routing;
+mod signals;
 mod state;
 mod stopwatch;
 #[cfg(test)]

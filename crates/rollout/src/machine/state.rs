@@ -15,8 +15,11 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 pub const PROVEN_MAX: usize = 5;
 /// Idempotency keys remembered.
 pub(super) const KEYS_MAX: usize = 64;
-/// Lost replicas remembered, for the crash-loop rule and so that none is recorded twice.
-pub(super) const LOST_MAX: usize = 64;
+/// Lost replicas remembered, for the crash-loop rule and so that none is recorded twice: more than can be gone at once
+/// (64 by hand, of stable, candidate, hot and one that leaves).
+pub(super) const LOST_MAX: usize = 256;
+/// How long a hook may run.
+pub(super) const HOOK_DEADLINE: Millis = Millis::seconds(600);
 
 /// Everything known of one target.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +32,8 @@ pub struct State {
     pub stable: Option<Placed>,
     /// How the stable revision was rolled out: its drain, stickiness and connection rules still count.
     pub stable_rollout: RolloutSettings,
+    /// Where the hooks of the stable revision run: those of a rollback, too.
+    pub stable_folder: String,
     /// Former stable releases that proved themselves, oldest first.
     pub proven: Vec<Placed>,
     pub hot: Option<Hot>,
@@ -87,6 +92,8 @@ pub struct Deployment {
     pub held: Option<String>,
     pub guard: Guard,
     pub launched: bool,
+    /// What the edge served from when it last took a new weight: an older proof proves nothing.
+    pub routed_at: Generation,
     pub release_stored: bool,
     /// Hooks, migrations and checks that have run and passed.
     pub done: BTreeSet<TaskId>,
@@ -163,6 +170,7 @@ impl State {
             maintenance: None,
             stable: None,
             stable_rollout: RolloutSettings::default(),
+            stable_folder: ".".to_owned(),
             proven: Vec::new(),
             hot: None,
             leaving: Vec::new(),

@@ -1,0 +1,221 @@
+//! Keeps artefacts by the hash of their content, so that a release can be started again exactly as it was.
+//! Never changes what it stored, and removes only what nobody may still want; see `tree` for what is hashed.
+
+mod error;
+mod tree;
+
+pub use error::{ArtifactError, Cause};
+pub use tree::Bounds;
+
+use crate::files::{self, Lock};
+use std::collections::BTreeSet;
+use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+/// A folder of artefacts, each a read-only folder named after its digest. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Store {
+    dir: PathBuf,
+    bounds: Bounds,
+}
+
+/// An artefact in the store.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Stored {
+    /// SHA-256 over the canonical listing, lower-case hex.
+    pub digest: String,
+    pub bytes: u64,
+    pub files: u64,
+}
+
+impl Store {
+    /// Opens the store, making its folders when they are not there.
+    pub fn open(dir: impl Into<PathBuf>) -> Result<Self, ArtifactError> {
+        Self::open_with(dir, Bounds::default())
+    }
+
+    /// Opens the store with other bounds on one artefact.
+    pub fn open_with(dir: impl Into<PathBuf>, bounds: Bounds) -> Result<Self, ArtifactError> {
+        let dir = dir.into();
+        let store = Self { dir, bounds };
+        files::folder(&store.scratch())
+            .map_err(|source| store.failed("open the artefact store", &store.dir.display(), source))?;
+        Ok(store)
+    }
+
+    /// Stores a file or folder. Storing the same content again changes nothing but its age.
+    /// Blocks on the disk; on any error nothing is left behind.
+    pub fn put(&self, path: &Path) -> Result<Stored, ArtifactError> {
+        const VERB: &str = "store the artefact";
+        let scratch =
+            Scratch::new(&self.scratch()).map_err(|source| self.failed(VERB, &path.display(), source))?;
+        let copy = scratch.0.join("tree");
+        let walked = tree::copy(path, &copy, self.bounds).map_err(|cause| ArtifactError {
+            verb: VERB,
+            subject: path.display().to_string(),
+            cause: self.of_the_store(cause),
+        })?;
+        self.take_in(&copy, &walked.digest).map_err(|source| self.failed(VERB, &path.display(), source))?;
+        Ok(Stored { digest: walked.digest, bytes: walked.bytes, files: walked.files })
+    }
+
+    /// Returns where the artefact lies, whether or not it is stored.
+    pub fn path(&self, digest: &str) -> PathBuf {
+        self.dir.join(files::as_file_name(digest))
+    }
+
+    /// Returns whether an artefact of this digest is stored. Does not read it; see [`Store::verify`].
+    pub fn contains(&self, digest: &str) -> bool {
+        is_digest(digest) && self.path(digest).is_dir()
+    }
+
+    /// Reads the artefact again and compares its hash with its name.
+    pub fn verify(&self, digest: &str) -> Result<(), ArtifactError> {
+        let error = |cause| ArtifactError { verb: "verify the artefact", subject: digest.to_owned(), cause };
+        if !self.contains(digest) {
+            return Err(error(Cause::NotStored));
+        }
+        let found = tree::hash(&self.path(digest), self.bounds).map_err(error)?.digest;
+        if found == digest { Ok(()) } else { Err(error(Cause::Damaged { found })) }
+    }
+
+    /// Removes what is not in `keep` and was not stored, or stored again, within `age_min`; also what a crash
+    /// left half written. Returns the digests removed.
+    pub fn collect_garbage(
+        &self,
+        keep: &BTreeSet<String>,
+        age_min: Duration,
+    ) -> Result<Vec<String>, ArtifactError> {
+        let failed = |source| self.failed("clean the artefact store", &self.dir.display(), source);
+        let _lock = self.lock().map_err(failed)?;
+        let now = SystemTime::now();
+        let mut removed = Vec::new();
+        for name in names(&self.dir).map_err(failed)? {
+            let path = self.dir.join(&name);
+            if !is_digest(&name) || keep.contains(&name) || age(&path, now) < age_min {
+                continue;
+            }
+            // Renamed first: a half-removed tree must never look like a stored one.
+            let scratch = Scratch::new(&self.scratch()).map_err(failed)?;
+            set_mode(&path, 0o755).map_err(failed)?;
+            fs::rename(&path, scratch.0.join("tree")).map_err(failed)?;
+            removed.push(name);
+        }
+        for name in names(&self.scratch()).map_err(failed)? {
+            let path = self.scratch().join(name);
+            if age(&path, now) >= age_min {
+                remove_tree(&path).map_err(failed)?;
+            }
+        }
+        Ok(removed)
+    }
+
+    /// Renames a finished copy to its place, unless the same is there already.
+    fn take_in(&self, copy: &Path, digest: &str) -> io::Result<()> {
+        let _lock = self.lock()?;
+        let place = self.path(digest);
+        if place.is_dir() {
+            // Young again, so that a collection that runs now lets it live.
+            return File::open(&place)?.set_modified(SystemTime::now());
+        }
+        fs::rename(copy, &place)?;
+        set_mode(&place, 0o555)?;
+        files::sync_folder(&self.dir)
+    }
+
+    fn lock(&self) -> io::Result<Lock> {
+        Lock::take(&self.scratch().join(".lock"))
+    }
+
+    fn scratch(&self) -> PathBuf {
+        self.dir.join("tmp")
+    }
+
+    /// Names the store rather than a scratch folder in it.
+    fn of_the_store(&self, cause: Cause) -> Cause {
+        match cause {
+            Cause::DiskFull { .. } => Cause::DiskFull { store: self.dir.clone() },
+            cause => cause,
+        }
+    }
+
+    fn failed(
+        &self,
+        verb: &'static str,
+        subject: &dyn std::fmt::Display,
+        source: io::Error,
+    ) -> ArtifactError {
+        let cause = if files::is_disk_full(&source) {
+            Cause::DiskFull { store: self.dir.clone() }
+        } else {
+            Cause::Store { path: self.dir.clone(), source }
+        };
+        ArtifactError { verb, subject: subject.to_string(), cause }
+    }
+}
+
+/// A folder for work in progress, removed on drop with what is still in it.
+struct Scratch(PathBuf);
+
+impl Scratch {
+    fn new(parent: &Path) -> io::Result<Self> {
+        Ok(Self(tempfile::Builder::new().prefix("work-").tempdir_in(parent)?.keep()))
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // What cannot be removed now is removed by the next collection.
+        let _retried = remove_tree(&self.0);
+    }
+}
+
+/// Returns the names in a folder, without hidden ones.
+fn names(dir: &Path) -> io::Result<Vec<String>> {
+    let mut names = Vec::new();
+    for entry in fs::read_dir(dir)? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if !name.starts_with('.') {
+            names.push(name);
+        }
+    }
+    names.sort();
+    Ok(names)
+}
+
+fn age(path: &Path, now: SystemTime) -> Duration {
+    // A time in the future, or none, counts as young: better one artefact too many.
+    let modified = fs::symlink_metadata(path).and_then(|data| data.modified());
+    modified.ok().and_then(|at| now.duration_since(at).ok()).unwrap_or(Duration::ZERO)
+}
+
+/// Removes a tree whose folders are read-only.
+fn remove_tree(path: &Path) -> io::Result<()> {
+    if !fs::symlink_metadata(path)?.is_dir() {
+        return fs::remove_file(path);
+    }
+    open_folders(path)?;
+    fs::remove_dir_all(path)
+}
+
+fn open_folders(path: &Path) -> io::Result<()> {
+    set_mode(path, 0o755)?;
+    for entry in fs::read_dir(path)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            open_folders(&entry.path())?;
+        }
+    }
+    Ok(())
+}
+
+fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+}
+
+fn is_digest(name: &str) -> bool {
+    name.len() == 64 && name.bytes().all(|byte| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte))
+}

@@ -1,0 +1,120 @@
+//! Shows: status, history, logs, metrics. Reads views; changes nothing.
+
+use super::Api;
+use super::wire::{ApiError, DeploymentView, EdgeStatus, EngineStatus, LogLines, Status};
+use crate::targets::New;
+use crate::views::status;
+use axum::Json;
+use axum::extract::{Path, Query, State};
+use axum::http::header;
+use axum::response::IntoResponse;
+use rollout::names::{Revision, Target};
+use serde::Deserialize;
+
+/// Lines of a log returned at most.
+const LINES_MAX: usize = 10_000;
+const LINES_DEFAULT: usize = 100;
+/// Deployments listed when nobody says how many.
+const DEPLOYMENTS_DEFAULT: usize = 20;
+
+pub async fn status(State(api): State<Api>) -> Json<Status> {
+    let edge = api.edge.state().await.ok().map(|edge| EdgeStatus { pid: edge.pid, listen: edge.listen });
+    let now = api.clock.now();
+    let artifacts = api.targets.artifacts();
+    let services = api.targets.all().into_iter().map(|(target, handle)| match handle {
+        Ok(handle) => {
+            let seen = handle.seen.borrow().clone();
+            let there = |placed: &rollout::release::Placed| {
+                placed.spec.artifact.as_ref().is_none_or(|digest| artifacts.contains(digest))
+            };
+            status::service(&handle.state.borrow(), &seen.world, there, now)
+        }
+        Err(damage) => status::damaged(&target, damage),
+    });
+    Json(Status {
+        environment: api.environment.clone(),
+        engine: EngineStatus { pid: std::process::id(), lease_until: None },
+        api: format!("http://{}", api.address),
+        edge,
+        services: services.collect(),
+    })
+}
+
+#[derive(Debug, Deserialize)]
+pub struct DeploymentsQuery {
+    target: Option<Target>,
+    limit: Option<usize>,
+}
+
+pub async fn deployments(
+    State(api): State<Api>,
+    Query(query): Query<DeploymentsQuery>,
+) -> Result<Json<Vec<DeploymentView>>, ApiError> {
+    let mut all = Vec::new();
+    for (target, handle) in api.targets.all() {
+        if query.target.as_ref().is_some_and(|wanted| *wanted != target) {
+            continue;
+        }
+        if let Ok(handle) = handle {
+            all.extend(handle.history().await?);
+        }
+    }
+    all.sort_by_key(|view| std::cmp::Reverse(view.requested_at));
+    all.truncate(query.limit.unwrap_or(DEPLOYMENTS_DEFAULT));
+    Ok(Json(all))
+}
+
+pub async fn deployment(
+    State(api): State<Api>,
+    Path((target, id)): Path<(Target, String)>,
+) -> Result<Json<DeploymentView>, ApiError> {
+    let handle = api.targets.handle(&target, New::Refused)?;
+    let found = handle.history().await?.into_iter().find(|view| view.deployment.as_str() == id);
+    found.map(Json).ok_or_else(|| ApiError {
+        error: format!("find deployment {id} of {target}"),
+        cause: Some("there is none of this name".to_owned()),
+        next: Some("see `medeclipse history`".to_owned()),
+        exit: 2,
+    })
+}
+
+#[derive(Debug, Deserialize)]
+pub struct LogsQuery {
+    target: Target,
+    revision: Option<u64>,
+    replica: Option<String>,
+    lines: Option<usize>,
+}
+
+pub async fn logs(
+    State(api): State<Api>,
+    Query(query): Query<LogsQuery>,
+) -> Result<Json<Vec<LogLines>>, ApiError> {
+    let platform = api.platform.clone();
+    let lines = query.lines.unwrap_or(LINES_DEFAULT).min(LINES_MAX);
+    let read = tokio::task::spawn_blocking(move || {
+        platform.logs(&query.target, query.revision.map(Revision), query.replica.as_deref(), lines)
+    });
+    let found = read.await.map_err(|error| unreadable(&error.to_string()))?;
+    let found = found.map_err(|error| unreadable(&error.to_string()))?;
+    let each = |log: drivers::platform::process::LogTail| LogLines {
+        revision: log.revision,
+        replica: log.replica.to_string(),
+        path: log.path.display().to_string(),
+        lines: log.lines,
+    };
+    Ok(Json(found.into_iter().map(each).collect()))
+}
+
+pub async fn metrics(State(api): State<Api>) -> impl IntoResponse {
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.metrics.text())
+}
+
+fn unreadable(why: &str) -> ApiError {
+    ApiError {
+        error: "read the logs".to_owned(),
+        cause: Some(why.to_owned()),
+        next: Some("look into the folder `logs` of the state directory".to_owned()),
+        exit: 1,
+    }
+}

@@ -1,0 +1,116 @@
+//! Takes commands: decodes them, hands them to the target, answers when the journal has them.
+
+use super::Api;
+use super::access::Who;
+use super::wire::{
+    Accepted, ApiError, Command, CommandRequest, DeployRequest, SettingsRequest, ShutdownRequest,
+};
+use crate::deploy;
+use crate::targets::{Answered, New};
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use rollout::machine::OperatorCommand;
+use rollout::names::{Actor, Target};
+use std::time::Duration;
+
+/// How long replicas may take to end at a shutdown.
+const STOP_GRACE: Duration = Duration::from_secs(10);
+
+impl IntoResponse for ApiError {
+    fn into_response(self) -> Response {
+        let status = match self.exit {
+            1 => StatusCode::INTERNAL_SERVER_ERROR,
+            2 => StatusCode::BAD_REQUEST,
+            7 => StatusCode::SERVICE_UNAVAILABLE,
+            _ => StatusCode::CONFLICT,
+        };
+        (status, Json(self)).into_response()
+    }
+}
+
+pub async fn deploy(
+    State(api): State<Api>,
+    Who(actor): Who,
+    Json(request): Json<DeployRequest>,
+) -> Result<Json<Accepted>, ApiError> {
+    let target = api.targets.target(&request.service.name);
+    api.targets.check_claims(&target, &request.service.target)?;
+    let settings = request.service.target.clone();
+    let handle = api.targets.handle(&target, New::Allowed)?;
+    let intent = deploy::prepare(api.targets.artifacts(), request).await?;
+    api.targets.command(&handle, OperatorCommand::Settings(settings), &actor).await?;
+    let answered = api.targets.command(&handle, OperatorCommand::Deploy(Box::new(intent)), &actor).await?;
+    Ok(accepted(target, answered))
+}
+
+pub async fn command(
+    State(api): State<Api>,
+    Who(actor): Who,
+    Json(request): Json<CommandRequest>,
+) -> Result<Json<Accepted>, ApiError> {
+    let target = api.targets.target(&request.service);
+    let handle = api.targets.handle(&target, New::Refused)?;
+    let command = operator_command(request.command, &api, &target, &actor);
+    let answered = api.targets.command(&handle, command, &actor).await?;
+    Ok(accepted(target, answered))
+}
+
+fn operator_command(command: Command, api: &Api, target: &Target, actor: &Actor) -> OperatorCommand {
+    match command {
+        Command::Promote { now } => OperatorCommand::Promote { now },
+        Command::Abort => OperatorCommand::Abort,
+        Command::Pause => OperatorCommand::Pause,
+        Command::Resume => OperatorCommand::Resume,
+        Command::Rollback { to } => {
+            OperatorCommand::Rollback { to, key: format!("rollback-{target}-{actor}-{}", api.clock.now().0) }
+        }
+        Command::MaintenanceOn { hold } => OperatorCommand::Maintenance { hold: Some(hold) },
+        Command::MaintenanceOff => OperatorCommand::Maintenance { hold: None },
+        Command::Scale { replicas } => OperatorCommand::Scale { replicas },
+    }
+}
+
+/// Brings the settings of targets that exist in line with the manifest. A service never deployed has none yet.
+pub async fn settings(
+    State(api): State<Api>,
+    Who(actor): Who,
+    Json(request): Json<SettingsRequest>,
+) -> Result<Json<Vec<Accepted>>, ApiError> {
+    let mut all = Vec::new();
+    for service in request.services {
+        let target = api.targets.target(&service.name);
+        // A damaged or unknown target is not an error of the others.
+        let Ok(handle) = api.targets.handle(&target, New::Refused) else { continue };
+        api.targets.check_claims(&target, &service.target)?;
+        let answered =
+            api.targets.command(&handle, OperatorCommand::Settings(service.target), &actor).await?;
+        all.push(accepted(target, answered).0);
+    }
+    Ok(Json(all))
+}
+
+/// Ends the environment. The edge has stopped taking requests before this is asked.
+pub async fn shutdown(
+    State(api): State<Api>,
+    Json(request): Json<ShutdownRequest>,
+) -> Result<Json<serde_json::Value>, ApiError> {
+    api.targets.end_unfinished().await;
+    api.targets.stop().await;
+    let mut left = 0;
+    if !request.keep_replicas {
+        left = api.platform.stop_all(STOP_GRACE).await.map_err(|error| ApiError {
+            error: "stop the replicas".to_owned(),
+            cause: Some(error.to_string()),
+            next: Some("look for processes with MEDECLIPSE_SERVICE in their environment".to_owned()),
+            exit: 3,
+        })?;
+    }
+    api.shutdown.notify_one();
+    Ok(Json(serde_json::json!({ "replicas_left": left })))
+}
+
+fn accepted(target: Target, answered: Answered) -> Json<Accepted> {
+    Json(Accepted { target, deployment: answered.deployment, seq: answered.seq, outcome: answered.outcome })
+}

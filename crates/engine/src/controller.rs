@@ -1,0 +1,137 @@
+//! Holds one target's state and journal: the only writer of its events. A plain struct; `run` is the task around it.
+//! Opening it and living on are the same: events are applied.
+
+use crate::journal::{Damage, Journal, JournalError};
+use crate::views::history::History;
+use rollout::event::{Event, EventRecord};
+use rollout::machine::{Answer, Fact, OperatorCommand, Refusal, State};
+use rollout::names::{Actor, DeploymentId, Generation, Millis, Target};
+use std::path::Path;
+
+/// Events that may follow from one fact. More means that two rules of the core contradict each other.
+const FOLLOWING_MAX: usize = 64;
+
+/// One target: what it is, and how it came to be.
+pub struct Controller {
+    pub state: State,
+    pub history: History,
+    journal: Journal,
+}
+
+/// How a command ended.
+#[derive(Debug)]
+pub enum Commanded {
+    /// These events happened.
+    Done(Vec<EventRecord>),
+    Known {
+        deployment: DeploymentId,
+        seq: u64,
+        outcome: Option<rollout::event::Outcome>,
+    },
+    /// A deployment must end first; ask again when it has.
+    Wait(Vec<EventRecord>),
+}
+
+/// Why a command did not happen.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+}
+
+impl Controller {
+    /// Opens the target: every event of its journal is applied, and the lease taken.
+    pub fn open(
+        folder: &Path,
+        target: &Target,
+        accepted: Option<Generation>,
+        owner: &str,
+        now: Millis,
+    ) -> Result<Self, Damage> {
+        let mut state = State::new(target.clone());
+        let mut history = History::default();
+        let journal = Journal::open(folder, target, accepted, |record| {
+            state.apply(&record.event, record.seq, record.at);
+            history.add(record);
+        })?;
+        let mut controller = Self { state, history, journal };
+        // The edge may have seen an epoch this journal never recorded (its event was lost with the disk's cache).
+        let epoch = controller.state.epoch.max(accepted.map_or(0, |accepted| accepted.epoch)) + 1;
+        let taken = Event::LeaseTaken { epoch, owner: owner.to_owned() };
+        // A journal that cannot be written does not stop what runs: the target is served and refuses commands.
+        if controller.append(&taken, &engine(), now).is_err() {
+            controller.state.epoch = epoch;
+        }
+        Ok(controller)
+    }
+
+    /// Takes one fact in and returns what happened because of it.
+    pub fn step(&mut self, fact: &Fact, now: Millis) -> Result<Vec<EventRecord>, JournalError> {
+        let now = now.max(self.state.at);
+        let mut records = Vec::new();
+        while let Some(event) = self.state.decide(fact, now) {
+            assert!(records.len() < FOLLOWING_MAX, "BUG: {:?} follows without end", event.kind());
+            records.push(self.append(&event, &engine(), now)?);
+            if matches!(fact, Fact::Sample(_)) {
+                break;
+            }
+        }
+        Ok(records)
+    }
+
+    /// Does what an operator asks, or says why not.
+    pub fn command(
+        &mut self,
+        command: &OperatorCommand,
+        actor: &Actor,
+        now: Millis,
+    ) -> Result<Commanded, CommandError> {
+        let now = now.max(self.state.at);
+        Ok(match self.state.command(command)? {
+            Answer::Event(event) => Commanded::Done(vec![self.append(&event, actor, now)?]),
+            Answer::Supersede(event) => Commanded::Wait(vec![self.append(&event, actor, now)?]),
+            Answer::Wait => Commanded::Wait(Vec::new()),
+            Answer::Nothing => Commanded::Done(Vec::new()),
+            Answer::Known { deployment, seq, outcome } => Commanded::Known { deployment, seq, outcome },
+        })
+    }
+
+    /// Records something that happened to the engine itself.
+    pub fn note(&mut self, event: &Event, now: Millis) -> Result<EventRecord, JournalError> {
+        self.append(event, &engine(), now.max(self.state.at))
+    }
+
+    fn append(&mut self, event: &Event, actor: &Actor, now: Millis) -> Result<EventRecord, JournalError> {
+        let deployment = self.deployment_of(event);
+        let record = self.journal.append(event, deployment.as_ref(), actor, now)?;
+        self.state.apply(&record.event, record.seq, record.at);
+        self.history.add(&record);
+        Ok(record)
+    }
+
+    /// Returns the deployment an event belongs to: the running one, or the one whose candidate it speaks of.
+    fn deployment_of(&self, event: &Event) -> Option<DeploymentId> {
+        match event {
+            Event::DeploymentRequested(requested) => Some(requested.deployment.clone()),
+            Event::CandidateRemoved { revision } | Event::Drained { revision } => self
+                .state
+                .leaving
+                .iter()
+                .find(|leaving| leaving.placed.revision == *revision)
+                .and_then(|leaving| leaving.candidate_of.clone()),
+            Event::RevisionRetired { .. }
+            | Event::SettingsChanged { .. }
+            | Event::MaintenanceChanged { .. }
+            | Event::Scaled { .. }
+            | Event::LeaseTaken { .. }
+            | Event::ClockStepped { .. } => None,
+            _ => self.state.deployment.as_ref().map(|running| running.id.clone()),
+        }
+    }
+}
+
+fn engine() -> Actor {
+    Actor::from("engine")
+}

@@ -1,0 +1,209 @@
+//! Lives the engine's process: lock, platform, targets, API; until it is told to shut down.
+
+use crate::api::{self, Api};
+use crate::clock::Clock;
+use crate::edge_link::EdgeLink;
+use crate::samples;
+use crate::targets::Targets;
+use drivers::artifacts::Store;
+use drivers::paths::StatePaths;
+use drivers::platform::process::{ProcessConfig, ProcessPlatform};
+use manifest::edge::EdgeState;
+use manifest::service::EnvironmentConfig;
+use meter::wire::SecondRecord;
+use std::ffi::OsString;
+use std::fs::{File, TryLockError};
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::Notify;
+
+/// How long the engine waits for an edge at its start, to learn what it last accepted.
+const EDGE_WITHIN: Duration = Duration::from_secs(5);
+const EDGE_EVERY: Duration = Duration::from_millis(10);
+/// Between rotations of logs and looks at the wall clock.
+const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(5);
+
+/// What an engine needs to know.
+#[derive(Debug, Clone)]
+pub struct EngineConfig {
+    pub paths: StatePaths,
+    pub environment: EnvironmentConfig,
+    /// Nothing of the environment was running when it was started: unfinished deployments are returned.
+    pub fresh: bool,
+    /// Program and arguments that start a replica or a task: put before the shim's own arguments.
+    pub shim: Vec<OsString>,
+}
+
+/// Why the engine could not start.
+#[derive(Debug, thiserror::Error)]
+pub enum EngineError {
+    #[error("start the engine: {what}")]
+    Start { what: String, why: String, next: String },
+}
+
+impl EngineError {
+    fn start(what: &str, why: impl ToString, next: &str) -> Self {
+        Self::Start { what: what.to_owned(), why: why.to_string(), next: next.to_owned() }
+    }
+}
+
+/// Runs the engine until it is told to shut down over its API.
+pub fn run(config: EngineConfig) -> Result<(), EngineError> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|error| EngineError::start("make its runtime", error, "see the limits of this user"))?;
+    let done = runtime.block_on(live(config));
+    runtime.shutdown_timeout(Duration::from_secs(1));
+    done
+}
+
+async fn live(config: EngineConfig) -> Result<(), EngineError> {
+    let state_dir = config.paths.root().to_owned();
+    let _lock = lock(&config)?;
+    let clock = Arc::new(Clock::start());
+    let artifacts = Store::open(state_dir.join("artifacts"))
+        .map_err(|error| EngineError::start(&error.to_string(), chain(&error), &error.next()))?;
+    let platform = platform(&config, artifacts.clone())?;
+    let edge = EdgeLink::new(config.paths.edge_socket());
+    let accepted = wait_for_edge(&edge).await;
+    let targets = Targets::open(&config, platform.clone(), artifacts, edge.clone(), clock.clone(), accepted);
+    let targets = Arc::new(targets);
+    if config.fresh {
+        targets.end_unfinished().await;
+    }
+    let api_listener = TcpListener::bind(config.environment.api).await.map_err(|error| {
+        EngineError::start(
+            &format!("listen on {} for its API", config.environment.api),
+            error,
+            "set `api` in the manifest's environment to a free address, or to port 0",
+        )
+    })?;
+    let socket = unix_listener(&config)?;
+    let shutdown = Arc::new(Notify::new());
+    let api = Api::new(
+        &config,
+        targets.clone(),
+        platform.clone(),
+        edge.clone(),
+        clock.clone(),
+        shutdown.clone(),
+        &api_listener,
+    )
+    .map_err(|error| {
+        EngineError::start("write the API's token", error, "make the state directory writable")
+    })?;
+    tokio::spawn(feed(edge, targets.clone(), api.clone()));
+    tokio::spawn(housekeep(platform, targets.clone(), clock));
+    let serve = api::serve(api, socket, api_listener);
+    tokio::select! {
+        () = serve => {}
+        () = shutdown.notified() => {}
+    }
+    Ok(())
+}
+
+/// Holds the state directory for one engine, until the file is closed.
+fn lock(config: &EngineConfig) -> Result<File, EngineError> {
+    let what = "lock the state directory";
+    let open = || {
+        std::fs::create_dir_all(config.paths.run())?;
+        File::options().create(true).truncate(false).write(true).open(config.paths.run().join("engine.lock"))
+    };
+    let file =
+        open().map_err(|error| EngineError::start(what, error, "make the state directory writable"))?;
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => {
+            EngineError::start(what, "another engine holds it", "use that one: `medeclipse status`")
+        }
+        TryLockError::Error(error) => EngineError::start(what, error, "make the state directory writable"),
+    })?;
+    Ok(file)
+}
+
+fn platform(config: &EngineConfig, artifacts: Store) -> Result<Arc<ProcessPlatform>, EngineError> {
+    let platform = ProcessPlatform::new(ProcessConfig {
+        state_dir: config.paths.root().to_owned(),
+        ports: config.environment.ports,
+        host: IpAddr::V4(Ipv4Addr::LOCALHOST),
+        shim: config.shim.clone(),
+        environment: config.environment.name.clone(),
+        artifacts,
+    });
+    let platform = platform.map_err(|error| {
+        EngineError::start("use the process platform", error, "make the state directory writable")
+    })?;
+    Ok(Arc::new(platform))
+}
+
+/// Returns what the edge serves from; None when no edge answers in time, and then nothing can be compared.
+async fn wait_for_edge(edge: &EdgeLink) -> Option<EdgeState> {
+    let asking = async {
+        loop {
+            if let Ok(state) = edge.state().await {
+                return state;
+            }
+            tokio::time::sleep(EDGE_EVERY).await;
+        }
+    };
+    let state = tokio::time::timeout(EDGE_WITHIN, asking).await.ok();
+    if state.is_none() {
+        crate::log("no edge answers: the heads of the journals are not compared with it");
+    }
+    state
+}
+
+fn unix_listener(config: &EngineConfig) -> Result<UnixListener, EngineError> {
+    use std::os::unix::fs::PermissionsExt;
+    let path = config.paths.engine_socket();
+    // Left by an engine that was killed; the lock says that none runs.
+    let _ = std::fs::remove_file(&path);
+    let failed = |error: std::io::Error| {
+        EngineError::start(
+            &format!("listen on {}", path.display()),
+            error,
+            "make the state directory writable",
+        )
+    };
+    let listener = UnixListener::bind(&path).map_err(failed)?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
+}
+
+/// Hands every second's counts to the targets and the metrics.
+async fn feed(edge: EdgeLink, targets: Arc<Targets<ProcessPlatform>>, api: Api) {
+    samples::follow(edge, |record: Option<SecondRecord>| {
+        if let Some(record) = &record {
+            api.metrics.add(record);
+        }
+        targets.feed(record);
+    })
+    .await;
+}
+
+async fn housekeep(
+    platform: Arc<ProcessPlatform>,
+    targets: Arc<Targets<ProcessPlatform>>,
+    clock: Arc<Clock>,
+) {
+    loop {
+        tokio::time::sleep(HOUSEKEEPING_EVERY).await;
+        if let Some(by_ms) = clock.step() {
+            targets.clock_stepped(by_ms).await;
+        }
+        let platform = platform.clone();
+        // Rotation copies files: not on the threads that decide.
+        let kept = tokio::task::spawn_blocking(move || platform.housekeep()).await;
+        if let Ok(Err(error)) = kept {
+            crate::log(&format!("cannot rotate logs: {error}"));
+        }
+        targets.collect_garbage().await;
+    }
+}
+
+fn chain(error: &dyn std::error::Error) -> String {
+    error.source().map(ToString::to_string).unwrap_or_default()
+}

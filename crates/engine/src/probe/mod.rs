@@ -1,0 +1,127 @@
+//! Asks replicas how they are: often until one is first ready, then at the interval of its health settings.
+//! Judges nothing beyond counting failures in a row; `watcher` puts the answers into the world.
+
+use crate::http::ask_tcp;
+use rollout::change::{ObservedReplica, ReplicaState};
+use rollout::names::{ReplicaId, Revision};
+use rollout::release::Health;
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+
+/// Until a replica is first ready it is asked this often: what it waits for is the deployment.
+const FIRST_EVERY: Duration = Duration::from_millis(25);
+/// Failures in a row after which a ready replica is not, and a live one fails (rollback.md 3.8).
+const FAILURES_MAX: u32 = 3;
+
+/// What the probes of a replica say.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Answers {
+    pub ready: bool,
+    pub failing: bool,
+}
+
+type Board = Arc<Mutex<BTreeMap<ReplicaId, Answers>>>;
+
+/// The probes of one target.
+pub struct Probes {
+    board: Board,
+    running: BTreeMap<ReplicaId, JoinHandle<()>>,
+    changed: Arc<Notify>,
+}
+
+impl Probes {
+    /// `changed` is notified whenever an answer differs from the one before.
+    pub fn new(changed: Arc<Notify>) -> Self {
+        Self { board: Board::default(), running: BTreeMap::new(), changed }
+    }
+
+    /// Starts and stops probes so that every listening replica has one.
+    pub fn follow(&mut self, replicas: &[ObservedReplica], health: impl Fn(Revision) -> Option<Health>) {
+        let listening = |id: &ReplicaId| {
+            replicas.iter().any(|seen| seen.replica == *id && seen.state == ReplicaState::Listening)
+        };
+        let gone: Vec<_> = self.running.keys().filter(|id| !listening(id)).cloned().collect();
+        for id in gone {
+            self.end(&id);
+        }
+        for seen in replicas.iter().filter(|seen| seen.state == ReplicaState::Listening) {
+            if let Some(health) = health(seen.revision).filter(|_| !self.running.contains_key(&seen.replica))
+            {
+                let probe = Probe {
+                    replica: seen.replica.clone(),
+                    address: seen.address,
+                    health,
+                    board: self.board.clone(),
+                    changed: self.changed.clone(),
+                };
+                self.running.insert(seen.replica.clone(), tokio::spawn(probe.run()));
+            }
+        }
+    }
+
+    pub fn answers(&self, replica: &ReplicaId) -> Answers {
+        self.board
+            .lock()
+            .expect("BUG: nobody panics with this lock")
+            .get(replica)
+            .copied()
+            .unwrap_or_default()
+    }
+
+    fn end(&mut self, replica: &ReplicaId) {
+        if let Some(task) = self.running.remove(replica) {
+            task.abort();
+        }
+        self.board.lock().expect("BUG: nobody panics with this lock").remove(replica);
+    }
+}
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        self.running.values().for_each(JoinHandle::abort);
+    }
+}
+
+struct Probe {
+    replica: ReplicaId,
+    address: SocketAddr,
+    health: Health,
+    board: Board,
+    changed: Arc<Notify>,
+}
+
+impl Probe {
+    async fn run(self) {
+        while !self.well(self.health.ready.as_deref()).await {
+            tokio::time::sleep(FIRST_EVERY).await;
+        }
+        self.post(Answers { ready: true, failing: false });
+        let (mut not_ready, mut not_live) = (0, 0);
+        loop {
+            tokio::time::sleep(Duration::from_millis(self.health.interval.0)).await;
+            not_ready = if self.well(self.health.ready.as_deref()).await { 0 } else { not_ready + 1 };
+            not_live = if self.well(self.health.live.as_deref()).await { 0 } else { not_live + 1 };
+            self.post(Answers { ready: not_ready < FAILURES_MAX, failing: not_live >= FAILURES_MAX });
+        }
+    }
+
+    /// Asks one path; without a path a listening socket, which is known to be there, is enough.
+    async fn well(&self, path: Option<&str>) -> bool {
+        let Some(path) = path else { return true };
+        let within = Duration::from_millis(self.health.timeout.0);
+        ask_tcp(self.address, path, within).await.is_ok_and(|status| status.as_u16() < 400)
+    }
+
+    fn post(&self, answers: Answers) {
+        let mut board = self.board.lock().expect("BUG: nobody panics with this lock");
+        let before = board.insert(self.replica.clone(), answers);
+        drop(board);
+        if before != Some(answers) {
+            self.changed.notify_one();
+        }
+    }
+}

@@ -1,0 +1,427 @@
+//! Keeps the targets of an environment: opens their journals, starts their lives, passes messages on.
+//! A damaged one is kept beside the others: it is shown, it refuses, and it disturbs nobody.
+
+use crate::api::wire::{ApiError, DeploymentView};
+use crate::clock::Clock;
+use crate::controller::{CommandError, Commanded, Controller};
+use crate::edge_link::EdgeLink;
+use crate::executor::{Board, Executor};
+use crate::journal::Damage;
+use crate::life::EngineConfig;
+use crate::run::{Life, MAILBOX_MAX, Message};
+use crate::watcher::{Seen, Watcher};
+use drivers::artifacts::Store;
+use drivers::platform::Platform;
+use drivers::platform::process::ProcessPlatform;
+use manifest::edge::EdgeState;
+use meter::wire::SecondRecord;
+use rollout::event::Outcome;
+use rollout::machine::{OperatorCommand, State};
+use rollout::names::{Actor, DeploymentId, Generation, Target};
+use rollout::plan::TargetSettings;
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::sync::{Notify, mpsc, oneshot, watch};
+
+/// How long a target may take to answer a command: one commit, behind those before it.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+/// How long a superseded deployment may take to go back.
+const SUPERSEDE_WITHIN: Duration = Duration::from_secs(180);
+/// An artefact younger than this may belong to a deploy on its way.
+const GARBAGE_AGE: Duration = Duration::from_secs(600);
+
+/// All targets of one environment.
+pub struct Targets<P> {
+    folder: PathBuf,
+    environment: String,
+    owner: String,
+    platform: Arc<P>,
+    artifacts: Store,
+    edge: EdgeLink,
+    clock: Arc<Clock>,
+    accepted: Option<EdgeState>,
+    known: Mutex<BTreeMap<Target, Entry>>,
+    /// Counts records of all journals, so that followers wake.
+    heads: watch::Sender<u64>,
+}
+
+#[derive(Clone)]
+enum Entry {
+    Living(Handle),
+    Damaged(String),
+}
+
+/// The way to one target's life.
+#[derive(Clone)]
+pub struct Handle {
+    pub state: watch::Receiver<Arc<State>>,
+    pub seen: watch::Receiver<Seen>,
+    mailbox: mpsc::Sender<Message>,
+}
+
+/// A command's answer.
+#[derive(Debug)]
+pub struct Answered {
+    pub deployment: Option<DeploymentId>,
+    pub seq: u64,
+    pub outcome: Option<Outcome>,
+}
+
+impl Targets<ProcessPlatform> {
+    /// Opens every target that has a journal, and those the edge serves: a missing journal is damage.
+    pub fn open(
+        config: &EngineConfig,
+        platform: Arc<ProcessPlatform>,
+        artifacts: Store,
+        edge: EdgeLink,
+        clock: Arc<Clock>,
+        accepted: Option<EdgeState>,
+    ) -> Self {
+        let targets = Self {
+            folder: config.paths.root().join("journal"),
+            environment: config.environment.name.clone(),
+            owner: format!("pid {}", std::process::id()),
+            platform,
+            artifacts,
+            edge,
+            clock,
+            accepted,
+            known: Mutex::default(),
+            heads: watch::Sender::new(0),
+        };
+        for target in targets.on_disk() {
+            targets.entry(&target);
+        }
+        targets
+    }
+}
+
+impl<P: Platform + Wakes> Targets<P> {
+    fn on_disk(&self) -> BTreeSet<Target> {
+        let names = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
+        let journals =
+            names.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".db")?.parse::<Target>().ok());
+        let served =
+            self.accepted.iter().flat_map(|edge| &edge.tables).map(|table| table.routes.target.clone());
+        journals.chain(served).filter(|target| target.environment == self.environment).collect()
+    }
+
+    /// Returns the target of a service, brought to life if it is new.
+    fn entry(&self, target: &Target) -> Entry {
+        let mut known = self.known.lock().expect("BUG: nobody panics with this lock");
+        known.entry(target.clone()).or_insert_with(|| self.start(target)).clone()
+    }
+
+    fn start(&self, target: &Target) -> Entry {
+        let accepted = self.accepted.as_ref().and_then(|edge| {
+            edge.tables.iter().find(|table| table.routes.target == *target).map(|table| table.generation)
+        });
+        match Controller::open(&self.folder, target, accepted, &self.owner, self.clock.now()) {
+            Ok(controller) => Entry::Living(self.live(target, controller)),
+            Err(damage) => self.damaged(target, &damage, accepted),
+        }
+    }
+
+    fn damaged(&self, target: &Target, damage: &Damage, accepted: Option<Generation>) -> Entry {
+        let serves = if accepted.is_some() { "the edge goes on serving it" } else { "it is not served" };
+        crate::log(&format!("{target} is damaged, {serves}: {}", damage.text()));
+        Entry::Damaged(damage.text())
+    }
+
+    fn live(&self, target: &Target, controller: Controller) -> Handle {
+        let (mailbox, inbox) = mpsc::channel(MAILBOX_MAX);
+        let (state_sender, state) = watch::channel(Arc::new(controller.state.clone()));
+        let (seen_sender, seen) = watch::channel(Seen::default());
+        let poke = Arc::new(Notify::new());
+        let board = Arc::new(Board::default());
+        let heads = self.heads.clone();
+        let life = Life {
+            controller,
+            executor: Executor {
+                target: target.clone(),
+                platform: self.platform.clone(),
+                edge: self.edge.clone(),
+                board: board.clone(),
+                poke: poke.clone(),
+            },
+            mailbox: inbox,
+            seen: seen.clone(),
+            state: state_sender,
+            clock: self.clock.clone(),
+            decided_at: rollout::names::Millis(0),
+            tell: Box::new(move |_| heads.send_modify(|count| *count += 1)),
+        };
+        let watcher = Watcher {
+            target: target.clone(),
+            platform: self.platform.clone(),
+            edge: self.edge.clone(),
+            board,
+            state: state.clone(),
+            seen: seen_sender,
+            poke: poke.clone(),
+        };
+        tokio::spawn(life.run());
+        tokio::spawn(watcher.run());
+        self.platform.wake(poke);
+        Handle { state, seen, mailbox }
+    }
+
+    fn known(&self) -> Vec<(Target, Entry)> {
+        let known = self.known.lock().expect("BUG: nobody panics with this lock");
+        known.iter().map(|(target, entry)| (target.clone(), entry.clone())).collect()
+    }
+
+    /// Returns every target: its way, or what is wrong with it.
+    pub fn all(&self) -> Vec<(Target, Result<Handle, String>)> {
+        let each = |(target, entry)| match entry {
+            Entry::Living(handle) => (target, Ok(handle)),
+            Entry::Damaged(why) => (target, Err(why)),
+        };
+        self.known().into_iter().map(each).collect()
+    }
+
+    pub fn folder(&self) -> &std::path::Path {
+        &self.folder
+    }
+
+    pub fn artifacts(&self) -> &Store {
+        &self.artifacts
+    }
+
+    /// Returns a receiver that changes whenever a journal has grown.
+    pub fn heads(&self) -> watch::Receiver<u64> {
+        self.heads.subscribe()
+    }
+
+    pub fn target(&self, service: &str) -> Target {
+        Target::new(service, self.environment.clone())
+    }
+
+    /// Returns the handle of a target; with `New::Refused` only of one that is known already.
+    pub fn handle(&self, target: &Target, new: New) -> Result<Handle, ApiError> {
+        let is_known = self.known().iter().any(|(known, _)| known == target);
+        if !is_known && new == New::Refused {
+            return Err(self.unknown(target));
+        }
+        match self.entry(target) {
+            Entry::Living(handle) => Ok(handle),
+            Entry::Damaged(why) => Err(ApiError {
+                error: format!("change {}: its state is damaged", target.service),
+                cause: Some(why),
+                next: Some(
+                    "it goes on serving; repair its journal, then `medeclipse down` and `medeclipse up`"
+                        .to_owned(),
+                ),
+                exit: 3,
+            }),
+        }
+    }
+
+    fn unknown(&self, target: &Target) -> ApiError {
+        let names: Vec<_> = self.known().iter().map(|(known, _)| known.service.to_string()).collect();
+        ApiError {
+            error: format!("find the service {}", target.service),
+            cause: Some(if names.is_empty() {
+                "nothing has been deployed yet".to_owned()
+            } else {
+                format!("known here: {}", names.join(", "))
+            }),
+            next: Some("name a known service, or deploy this one first".to_owned()),
+            exit: 2,
+        }
+    }
+
+    /// Refuses hosts and paths that another target serves.
+    pub fn check_claims(&self, target: &Target, settings: &TargetSettings) -> Result<(), ApiError> {
+        for (other, entry) in self.known() {
+            let Entry::Living(handle) = entry else { continue };
+            let state = handle.state.borrow().clone();
+            let serves = state.stable.is_some() || state.deployment.is_some();
+            if other != *target && serves && overlap(settings, &state.settings) {
+                return Err(ApiError {
+                    error: format!("route {}", target.service),
+                    cause: Some(format!("{} serves the same hosts and paths already", other.service)),
+                    next: Some("give one of them other `hosts` or `paths` in the manifest".to_owned()),
+                    exit: 3,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a command to a target and waits for its place in the journal. A deployment that supersedes another
+    /// waits until that one has gone back.
+    pub async fn command(
+        &self,
+        handle: &Handle,
+        command: OperatorCommand,
+        actor: &Actor,
+    ) -> Result<Answered, ApiError> {
+        let deadline = tokio::time::Instant::now() + SUPERSEDE_WITHIN;
+        loop {
+            match handle.command(command.clone(), actor.clone()).await? {
+                Commanded::Done(records) => {
+                    let last = records.last();
+                    return Ok(Answered {
+                        deployment: last.and_then(|record| record.deployment.clone()),
+                        seq: last.map_or_else(|| handle.state.borrow().seq, |record| record.seq),
+                        outcome: None,
+                    });
+                }
+                Commanded::Known { deployment, seq, outcome } => {
+                    return Ok(Answered { deployment: Some(deployment), seq, outcome });
+                }
+                Commanded::Wait(_) => {
+                    let mut state = handle.state.clone();
+                    let idle = state.wait_for(|state| state.deployment.is_none());
+                    tokio::time::timeout_at(deadline, idle).await.map_err(|_| late())?.map_err(|_| gone())?;
+                }
+            }
+        }
+    }
+
+    /// Returns what the unfinished deployments of an environment that was not running.
+    pub async fn end_unfinished(&self) {
+        for (target, entry) in self.known() {
+            let Entry::Living(handle) = entry else { continue };
+            let ended = handle.command(OperatorCommand::EndUnfinished, Actor::from("engine")).await;
+            if let Err(error) = ended {
+                crate::log(&format!("cannot end what was unfinished of {target}: {error}"));
+            }
+        }
+    }
+
+    /// Stops deciding: from here on nothing is launched, stopped or published.
+    pub async fn stop(&self) {
+        for (_, entry) in self.known() {
+            let Entry::Living(handle) = entry else { continue };
+            let (reply, stopped) = oneshot::channel();
+            if handle.mailbox.send(Message::Stop { reply }).await.is_ok() {
+                // Without an answer the life has ended already.
+                let _ = tokio::time::timeout(ANSWER_WITHIN, stopped).await;
+            }
+        }
+    }
+
+    /// Gives each target its rows of one second; None: nobody reported it.
+    pub fn feed(&self, record: Option<SecondRecord>) {
+        let second = record.as_ref().map_or(0, |record| record.second);
+        for (target, entry) in self.known() {
+            let Entry::Living(handle) = entry else { continue };
+            let name = target.to_string();
+            let rows = record
+                .as_ref()
+                .map(|record| record.rows.iter().filter(|row| row.target == name).cloned().collect());
+            // A full mailbox makes this second a missing one: the target is busy writing.
+            let _ = handle.mailbox.try_send(Message::Second { second, rows });
+        }
+    }
+
+    pub async fn clock_stepped(&self, by_ms: i64) {
+        for (_, entry) in self.known() {
+            if let Entry::Living(handle) = entry {
+                let _ = handle.mailbox.try_send(Message::ClockStepped { by_ms });
+            }
+        }
+    }
+
+    /// Removes artefacts that no target may go back to. Nothing is removed while a target's needs are unknown.
+    pub async fn collect_garbage(&self) {
+        let mut keep = BTreeSet::new();
+        for (_, entry) in self.known() {
+            match entry {
+                Entry::Living(handle) => keep.extend(handle.state.borrow().artifacts_in_use()),
+                Entry::Damaged(_) => return,
+            }
+        }
+        let store = self.artifacts.clone();
+        let removed = tokio::task::spawn_blocking(move || store.collect_garbage(&keep, GARBAGE_AGE)).await;
+        if let Ok(Err(error)) = removed {
+            crate::log(&format!("cannot {error}"));
+        }
+    }
+}
+
+impl Handle {
+    async fn command(&self, command: OperatorCommand, actor: Actor) -> Result<Commanded, ApiError> {
+        let (reply, answer) = oneshot::channel();
+        let message = Message::Command { command, actor, reply };
+        let asked = async {
+            self.mailbox.send(message).await.map_err(|_| gone())?;
+            answer.await.map_err(|_| gone())
+        };
+        let answer = tokio::time::timeout(ANSWER_WITHIN, asked).await.map_err(|_| late())??;
+        answer.map_err(api_error)
+    }
+
+    pub async fn history(&self) -> Result<Vec<DeploymentView>, ApiError> {
+        let (reply, answer) = oneshot::channel();
+        self.mailbox.send(Message::History { reply }).await.map_err(|_| gone())?;
+        tokio::time::timeout(ANSWER_WITHIN, answer).await.map_err(|_| late())?.map_err(|_| gone())
+    }
+}
+
+/// Whether a target that is not known may be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum New {
+    Allowed,
+    Refused,
+}
+
+/// Platforms that know by themselves when something has changed.
+pub trait Wakes {
+    /// Notifies `poke` from now on whenever something may have changed.
+    fn wake(&self, poke: Arc<Notify>);
+}
+
+impl Wakes for ProcessPlatform {
+    fn wake(&self, poke: Arc<Notify>) {
+        let mut changed = self.changed();
+        tokio::spawn(async move {
+            while changed.changed().await.is_ok() {
+                poke.notify_one();
+            }
+        });
+    }
+}
+
+fn overlap(one: &TargetSettings, other: &TargetSettings) -> bool {
+    let whole = |paths: &[String]| if paths.is_empty() { vec!["/".to_owned()] } else { paths.to_vec() };
+    let hosts = (one.hosts.is_empty() && other.hosts.is_empty())
+        || one.hosts.iter().any(|host| other.hosts.contains(host));
+    hosts && whole(&one.paths).iter().any(|path| whole(&other.paths).contains(path))
+}
+
+fn api_error(error: CommandError) -> ApiError {
+    match error {
+        CommandError::Refused(refusal) => {
+            ApiError { error: refusal.what, cause: Some(refusal.why), next: Some(refusal.next), exit: 3 }
+        }
+        CommandError::Journal(error) => ApiError {
+            cause: std::error::Error::source(&error).map(ToString::to_string),
+            next: Some(error.next()),
+            error: error.to_string(),
+            exit: 3,
+        },
+    }
+}
+
+fn gone() -> ApiError {
+    ApiError {
+        error: "reach the target".to_owned(),
+        cause: Some("the engine is shutting down".to_owned()),
+        next: Some("try again when it runs: `medeclipse status`".to_owned()),
+        exit: 7,
+    }
+}
+
+fn late() -> ApiError {
+    ApiError {
+        error: "get an answer from the target in time".to_owned(),
+        cause: Some("it is still busy with what was asked before".to_owned()),
+        next: Some("look with `medeclipse status`, then ask again".to_owned()),
+        exit: 3,
+    }
+}

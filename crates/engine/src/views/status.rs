@@ -1,0 +1,144 @@
+//! Says how a target is doing, from its state and what was last seen of the world.
+
+use crate::api::wire::{ReplicaCounts, RevisionStatus, ServiceStatus, VerdictStatus};
+use rollout::event::VerdictWord;
+use rollout::judge::Verdict;
+use rollout::machine::{Deployment, Phase, State, World};
+use rollout::names::{Millis, Target};
+use rollout::release::Placed;
+
+/// Returns the row of a target.
+pub fn service(
+    state: &State,
+    world: &World,
+    artifact_there: impl Fn(&Placed) -> bool,
+    now: Millis,
+) -> ServiceStatus {
+    let running = state.deployment.as_ref();
+    let (rollback_ready, rollback_reason) = rollback(state, world, artifact_there);
+    let candidate = world.edge.as_ref().and_then(|edge| edge.candidate);
+    ServiceStatus {
+        service: state.target.service.to_string(),
+        target: state.target.clone(),
+        phase: running.map_or("idle", |running| running.phase.word()).to_owned(),
+        waiting_for: running.map(|running| waiting_for(state, running, world, now)),
+        paused: running.is_some_and(|running| running.paused),
+        held: running.and_then(|running| running.held.clone()),
+        maintenance: state.maintenance.is_some(),
+        deployment: running.map(|running| running.id.clone()),
+        weight: candidate.map_or(0, |(_, weight)| weight.percent()),
+        stable: state.stable.as_ref().map(|placed| revision(state, placed, world)),
+        candidate: running.map(|running| revision(state, &running.candidate, world)),
+        hot: state.hot.as_ref().map(|hot| revision(state, &hot.placed, world)),
+        verdict: verdict(state),
+        rollback_ready,
+        rollback_reason,
+        alarms: Vec::new(),
+        damage: None,
+    }
+}
+
+/// Returns the row of a target whose journal cannot be used.
+pub fn damaged(target: &Target, damage: String) -> ServiceStatus {
+    ServiceStatus {
+        service: target.service.to_string(),
+        target: target.clone(),
+        phase: "damaged".to_owned(),
+        waiting_for: None,
+        paused: false,
+        held: None,
+        maintenance: false,
+        deployment: None,
+        weight: 0,
+        stable: None,
+        candidate: None,
+        hot: None,
+        verdict: None,
+        rollback_ready: false,
+        rollback_reason: "the target's journal is damaged".to_owned(),
+        alarms: Vec::new(),
+        damage: Some(damage),
+    }
+}
+
+fn revision(state: &State, placed: &Placed, world: &World) -> RevisionStatus {
+    RevisionStatus {
+        revision: placed.revision,
+        release: placed.release.clone(),
+        label: placed.label.clone(),
+        replicas: ReplicaCounts {
+            wanted: state.wanted_replicas(placed.revision).unwrap_or(0),
+            ready: world.ready(placed.revision),
+        },
+    }
+}
+
+fn waiting_for(state: &State, running: &Deployment, world: &World, now: Millis) -> String {
+    if running.paused {
+        return "an operator: `medeclipse resume`".to_owned();
+    }
+    if let Some(why) = &running.held {
+        return format!("doubt to end: {why}");
+    }
+    match &running.phase {
+        Phase::Preparing => "hooks and migrations".to_owned(),
+        Phase::Launching => format!(
+            "replicas to become ready: {} of {}",
+            world.ready(running.candidate.revision),
+            state.wanted_replicas(running.candidate.revision).unwrap_or(0)
+        ),
+        Phase::Verifying => "checks".to_owned(),
+        Phase::Shifting { step } => format!("the edge to give the candidate {}", percent(running, *step)),
+        Phase::Baking { step } => {
+            let bake = running.settings.bake_of(*step);
+            let left = Millis(bake.0.saturating_sub(running.phase_clock.elapsed(now).0));
+            format!("the bake at {} to end, in {left}", percent(running, *step))
+        }
+        Phase::Promoting => "the edge to prove who answers".to_owned(),
+        Phase::Returning { .. } => "stable to be proven healthy".to_owned(),
+    }
+}
+
+fn percent(running: &Deployment, step: usize) -> String {
+    running.settings.steps.get(step).map(ToString::to_string).unwrap_or_default()
+}
+
+fn verdict(state: &State) -> Option<VerdictStatus> {
+    let (guard, settings) = match (&state.deployment, &state.hot) {
+        (Some(running), _) => (&running.guard, &running.settings.judge),
+        (None, Some(hot)) => (&hot.guard, &state.stable_rollout.judge),
+        (None, None) => return None,
+    };
+    let condemned = state.deployment.as_ref().and_then(|running| running.verdict.clone());
+    let Verdict { word, evidence } = match condemned {
+        Some(evidence) => Verdict { word: VerdictWord::Worse, evidence },
+        None => guard.verdict(settings),
+    };
+    Some(VerdictStatus {
+        state: word.to_string(),
+        metric: evidence.metric,
+        requests: guard.candidate_requests(),
+        errors: guard.candidate_errors(),
+        stable_requests: guard.stable_requests(),
+        stable_errors: guard.stable_errors(),
+        p_value: None,
+    })
+}
+
+fn rollback(state: &State, world: &World, artifact_there: impl Fn(&Placed) -> bool) -> (bool, String) {
+    if let (Some(_), Some(stable)) = (&state.deployment, &state.stable) {
+        let ready = world.ready(stable.revision);
+        return (ready > 0, format!("stable revision {} runs on {ready} ready replica(s)", stable.revision));
+    }
+    if let Some(hot) = &state.hot {
+        let ready = world.ready(hot.placed.revision);
+        return (ready > 0, format!("revision {} is hot: one flip", hot.placed.revision));
+    }
+    match state.proven.last() {
+        Some(placed) if artifact_there(placed) => {
+            (true, format!("release {} is stored and can be launched again", placed.release.short()))
+        }
+        Some(placed) => (false, format!("the artefact of release {} is gone", placed.release.short())),
+        None => (false, "no earlier release has been promoted".to_owned()),
+    }
+}

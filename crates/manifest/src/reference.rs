@@ -1,0 +1,123 @@
+//! Keeps `docs/manifest.md` true: its tables are drawn from the sections, its example is read. Only tests need it.
+
+use crate::sections::{Absent, Key, ROOT, Section, Shape};
+use crate::{Color, parse};
+
+const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/manifest.md");
+const BEGIN: &str = "<!-- keys: drawn from the code, run the tests with UPDATE_DOCS=1 -->\n";
+const END: &str = "<!-- end of keys -->\n";
+
+#[test]
+fn the_tables_of_the_reference_are_those_of_the_code() {
+    let committed = std::fs::read_to_string(COMMITTED).unwrap();
+    let (before, rest) = committed.split_once(BEGIN).unwrap();
+    let (_, after) = rest.split_once(END).unwrap();
+    let mut tables = String::new();
+    draw(&ROOT, &mut tables);
+
+    let drawn = format!("{before}{BEGIN}\n{tables}{END}{after}");
+    if std::env::var_os("UPDATE_DOCS").is_some() {
+        std::fs::write(COMMITTED, &drawn).unwrap();
+    } else {
+        assert!(committed == drawn, "docs/manifest.md is old: run the tests with UPDATE_DOCS=1");
+    }
+}
+
+#[test]
+fn every_example_of_the_reference_is_a_manifest() {
+    let text = std::fs::read_to_string(COMMITTED).unwrap();
+
+    let examples: Vec<&str> =
+        text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
+    assert!(!examples.is_empty());
+    for example in examples {
+        for environment in ["local", "staging"] {
+            let read = parse(example, "docs/manifest.md", environment);
+            read.unwrap_or_else(|errors| panic!("{}", errors.render(Color::Never)));
+        }
+    }
+}
+
+#[test]
+fn every_default_that_is_stated_is_the_real_one() {
+    let mut tried = 0;
+    for (section, before) in [
+        ("service.NAME", "[service.web]\ncommand = [\"./web\"]\n"),
+        ("service.NAME.replicas", "[service.web]\ncommand = [\"./web\"]\n[service.web.replicas]\n"),
+        ("service.NAME.health", "[service.web]\ncommand = [\"./web\"]\n[service.web.health]\n"),
+        ("service.NAME.rollout", "[service.web]\ncommand = [\"./web\"]\n[service.web.rollout]\n"),
+        (
+            "service.NAME.rollout.connections",
+            "[service.web]\ncommand = [\"./web\"]\n[service.web.rollout.connections]\n",
+        ),
+        ("service.NAME.rollout.hooks", "[service.web]\ncommand = [\"./web\"]\n[service.web.rollout.hooks]\n"),
+        (
+            "service.NAME.rollout.checks",
+            "[service.web]\ncommand = [\"./web\"]\n[[service.web.rollout.checks]]\nname = \"a\"\nurl = \"/\"\n",
+        ),
+        ("service.NAME.judge.errors", "[service.web]\ncommand = [\"./web\"]\n[service.web.judge.errors]\n"),
+        ("environment.NAME", "[service.web]\ncommand = [\"./web\"]\n[environment.local]\n"),
+    ] {
+        let without = parse(before, "medeclipse.toml", "local").unwrap();
+        for key in find(&ROOT, section).unwrap().supported() {
+            let Absent::Is(default) = key.absent else { continue };
+            let with = parse(&format!("{before}{} = {default}\n", key.name), "medeclipse.toml", "local");
+            let with = with.unwrap_or_else(|errors| panic!("{}", errors.render(Color::Never)));
+            assert_eq!(with, without, "{section}.{}", key.name);
+            tried += 1;
+        }
+    }
+    let mut all = 0;
+    count_defaults(&ROOT, &mut all);
+    assert_eq!(tried, all, "a section with defaults is not in the list above");
+}
+
+fn find(section: &'static Section, name: &str) -> Option<&'static Section> {
+    if section.name == name {
+        return Some(section);
+    }
+    section.supported().filter_map(|key| key.shape.section()).find_map(|inner| find(inner, name))
+}
+
+fn count_defaults(section: &'static Section, all: &mut usize) {
+    for key in inner_first(section) {
+        *all += usize::from(matches!(key.absent, Absent::Is(_)));
+        if let Some(inner) = key.shape.section() {
+            count_defaults(inner, all);
+        }
+    }
+}
+
+/// Returns the keys of a section; an environment's services are described once, at the top.
+fn inner_first(section: &'static Section) -> impl Iterator<Item = &'static Key> {
+    section.supported().filter(|key| !(section.name == "environment.NAME" && key.name == "service"))
+}
+
+fn draw(section: &'static Section, out: &mut String) {
+    if !section.name.is_empty() {
+        out.push_str(&format!("### `[{}]`\n\n{}\n\n", section.name, section.doc));
+        out.push_str("| key | meaning | default | bounds |\n|---|---|---|---|\n");
+        for key in section.supported() {
+            out.push_str(&row(key));
+        }
+        out.push('\n');
+    }
+    for inner in inner_first(section).filter_map(|key| key.shape.section()) {
+        draw(inner, out);
+    }
+}
+
+fn row(key: &Key) -> String {
+    let default = match key.absent {
+        Absent::Refused => "must be there".to_owned(),
+        Absent::Is(toml) => format!("`{toml}`"),
+        Absent::Means(meaning) => meaning.to_owned(),
+    };
+    let bounds = match &key.shape {
+        Shape::Table(of) => format!("see `{}`", of.name),
+        Shape::Tables { of, max } => format!("up to {max} tables, see `{}`", of.name),
+        shape => shape.bounds(),
+    };
+    let cell = |text: &str| text.replace('|', "\\|");
+    format!("| `{}` | {} | {} | {} |\n", key.name, cell(key.doc), cell(&default), cell(&bounds))
+}

@@ -1,0 +1,168 @@
+//! What a manifest says: defaults, every supported key, overrides, and the environment that needs no section.
+#![allow(clippy::unwrap_used)]
+
+use manifest::service::Manifest;
+use manifest::{Color, parse};
+use rollout::names::{Millis, Weight};
+use rollout::plan::{Ask, RolloutSettings, Strategy, When};
+use rollout::routes::Ending;
+
+const LEAST: &str = "[service.web]\ncommand = [\"./web\"]\n";
+
+fn read(text: &str) -> Manifest {
+    read_for(text, "local")
+}
+
+fn read_for(text: &str, environment: &str) -> Manifest {
+    parse(text, "medeclipse.toml", environment)
+        .unwrap_or_else(|errors| panic!("{}", errors.render(Color::Never)))
+}
+
+fn percents(settings: &RolloutSettings) -> Vec<u8> {
+    settings.steps.iter().map(|weight| weight.percent()).collect()
+}
+
+#[test]
+fn the_least_manifest_gets_every_default() {
+    let manifest = read(LEAST);
+
+    let environment = &manifest.environment;
+    assert_eq!(environment.name, "local");
+    assert_eq!(environment.listen, ["127.0.0.1:8080".parse().unwrap()]);
+    assert_eq!((environment.ports, environment.api), ((20_000, 29_999), "127.0.0.1:0".parse().unwrap()));
+    let web = &manifest.services[0];
+    assert_eq!(web.rollout, RolloutSettings::default());
+    assert_eq!(
+        (web.rollout.strategy, web.rollout.steps.as_slice()),
+        (Strategy::BlueGreen, &[Weight::FULL][..])
+    );
+    assert_eq!((web.rollout.bake, web.rollout.step_bake), (Millis::seconds(600), Millis::seconds(120)));
+    assert_eq!((web.health.interval, web.health.timeout), (Millis::seconds(1), Millis(500)));
+    assert_eq!((web.target.replicas.min, web.target.replicas.max), (1, 1));
+}
+
+#[test]
+fn every_supported_key_is_read() {
+    let manifest = read(include_str!("complete.toml"));
+
+    assert_eq!(manifest.environment.listen.len(), 2);
+    assert_eq!(manifest.environment.ports, (30_000, 30_099));
+    let web = &manifest.services[0];
+    assert_eq!(web.artifact.as_deref(), Some("dist/".as_ref()));
+    assert_eq!(web.command, ["./clinic", "--port", "${PORT}"]);
+    assert_eq!(web.target.hosts, ["clinic.example", "*.clinic.example"]);
+    assert_eq!(web.target.paths, ["/api", "/"]);
+    assert!(web.target.strip_path);
+    assert_eq!(web.target.templates, ["/api/appointments/{id}", "/api/patients/{id}/notes/{note}"]);
+    assert_eq!((web.target.replicas.min, web.target.replicas.max), (2, 6));
+    let resources = web.resources.unwrap();
+    assert_eq!((resources.cpu, resources.memory_bytes), (Some(1024), Some(2 << 30)));
+    assert_eq!(web.env["RUST_LOG"], "info");
+    assert_eq!(web.expand, ["./clinic", "migrate", "expand"]);
+    assert_eq!(web.health.ready.as_deref(), Some("/api/health/ready"));
+    assert_eq!((web.health.interval, web.health.start), (Millis(1500), Millis::seconds(90)));
+}
+
+#[test]
+fn every_key_of_the_rollout_is_read() {
+    let manifest = read(include_str!("complete.toml"));
+
+    let rollout = &manifest.services[0].rollout;
+    assert_eq!((rollout.strategy, percents(rollout)), (Strategy::Canary, vec![1, 10, 100]));
+    assert_eq!((rollout.bake, rollout.step_bake), (Millis::seconds(90), Millis::seconds(30)));
+    assert_eq!((rollout.drain, rollout.deadline), (Millis::seconds(10), Millis::seconds(1200)));
+    assert_eq!((rollout.keep_hot, rollout.candidate_replicas), (Millis::seconds(3600), Some(1)));
+    assert_eq!(rollout.sticky.as_ref().unwrap().cookie, "me_rev");
+    let allow = rollout.allow.as_ref().unwrap();
+    assert_eq!((allow.header.as_str(), allow.values.as_slice()), ("x-canary", &["team".to_owned()][..]));
+    assert_eq!((rollout.connections.websocket, rollout.connections.sse), (Ending::Drain, Ending::Cut));
+    assert_eq!(rollout.connections.ceiling, Millis::seconds(300));
+    assert_eq!(rollout.hooks.before_deploy, ["./notify.sh", "before"]);
+    assert!(rollout.hooks.after_deploy.is_empty());
+    assert_eq!(rollout.checks[0].ask, Ask::Command(vec!["./smoke.sh".to_owned()]));
+    assert_eq!((rollout.checks[1].when, rollout.checks[1].deadline), (When::After, Millis::seconds(5)));
+    assert_eq!(rollout.checks[1].ask, Ask::Url("/api/health?full=1".to_owned()));
+    assert_eq!((rollout.judge.error_margin, rollout.judge.error_floor), (0.5, 0.001));
+}
+
+#[test]
+fn a_canary_without_steps_takes_5_25_100_and_a_computed_deadline() {
+    let manifest = read(&format!("{LEAST}rollout = {{ strategy = \"canary\" }}\n"));
+
+    let rollout = &manifest.services[0].rollout;
+    assert_eq!(percents(rollout), [5, 25, 100]);
+    assert_eq!(
+        rollout.deadline,
+        RolloutSettings::deadline_for(3, Millis::seconds(600), Millis::seconds(120))
+    );
+}
+
+#[test]
+fn a_plain_number_of_replicas_is_both_bounds() {
+    let replicas = read(&format!("{LEAST}replicas = 3\n")).services[0].target.replicas;
+
+    assert_eq!((replicas.min, replicas.max), (3, 3));
+}
+
+#[test]
+fn services_keep_the_order_of_the_file() {
+    let text = "[service.zebra]\ncommand = [\"z\"]\npaths = [\"/z\"]\n[service.ant]\ncommand = [\"a\"]\n";
+
+    let names: Vec<String> = read(text).services.into_iter().map(|service| service.name).collect();
+    assert_eq!(names, ["zebra", "ant"]);
+}
+
+#[test]
+fn e07_prefixes_lose_their_last_slash_and_can_be_stripped() {
+    let manifest = read(&format!("{LEAST}paths = [\"/api/\"]\nstrip_path = true\n"));
+
+    assert_eq!(manifest.services[0].target.paths, ["/api"]);
+    assert!(manifest.services[0].target.strip_path);
+}
+
+#[test]
+fn e06_a_wildcard_and_its_domain_are_two_hosts() {
+    let text = "[service.a]\ncommand = [\"a\"]\nhosts = [\"*.x.example\"]\n\
+                [service.b]\ncommand = [\"b\"]\nhosts = [\"x.example\"]\n[service.c]\ncommand = [\"c\"]\n";
+
+    assert_eq!(read(text).services.len(), 3);
+}
+
+#[test]
+fn an_environment_overrides_single_keys_of_any_depth() {
+    let text = "[service.web]\ncommand = [\"./web\"]\nreplicas = 2\nenv = { A = \"1\", B = \"1\" }\n\
+                rollout = { strategy = \"canary\", bake = \"10m\", hooks = { before_deploy = [\"a\"] } }\n\
+                [environment.staging]\nlisten = \"127.0.0.1:9000\"\n\
+                [environment.staging.service.web]\nreplicas = { min = 1, max = 4 }\nenv = { B = \"2\" }\n\
+                [environment.staging.service.web.rollout]\nbake = \"5s\"\nhooks = { after_deploy = [\"b\"] }\n";
+
+    let staging = &read_for(text, "staging").services[0];
+    let local = &read(text).services[0];
+
+    assert_eq!((staging.rollout.bake, local.rollout.bake), (Millis::seconds(5), Millis::seconds(600)));
+    assert_eq!(staging.rollout.strategy, Strategy::Canary);
+    assert_eq!((staging.env["A"].as_str(), staging.env["B"].as_str()), ("1", "2"));
+    assert_eq!((staging.target.replicas.max, local.target.replicas.max), (4, 2));
+    assert_eq!(staging.rollout.hooks.before_deploy, ["a"]);
+    assert_eq!(staging.rollout.hooks.after_deploy, ["b"]);
+}
+
+#[test]
+fn what_comes_later_may_be_planned_for_another_environment() {
+    let text = format!("{LEAST}[environment.production]\nplatform = \"ecs\"\nregion = \"eu-west-3\"\n");
+
+    assert_eq!(read(&text).environment.name, "local");
+    assert!(parse(&text, "medeclipse.toml", "production").is_err());
+}
+
+#[test]
+fn r12_a_malformed_manifest_is_refused_with_a_message_and_fixing_it_recovers() {
+    let broken = LEAST.to_owned() + "replicas = { min = 3, max = 2 }\n";
+
+    let errors = parse(&broken, "medeclipse.toml", "local").unwrap_err();
+    assert_eq!(errors.to_string(), "read medeclipse.toml: it has 1 mistake");
+    assert_eq!(errors.items()[0].help, "write `max = 3` or more, or a smaller `min`");
+
+    let fixed = broken.replace("max = 2", "max = 3");
+    assert_eq!(read(&fixed).services[0].target.replicas.max, 3);
+}

@@ -1,0 +1,145 @@
+//! Finds the reasons to go back: failed tasks, hard signals, the deadline, the guard's verdict; and the reasons to hold.
+//! Does not go back itself; see `departing`. The numbers are those of rollback.md 3.8.
+
+use super::state::{Deployment, Phase, State};
+use super::world::World;
+use crate::event::{Event, ReturnReason, VerdictWord};
+use crate::judge::Evidence;
+use crate::names::{Millis, Revision};
+
+/// Exits within this window count towards a crash loop.
+const CRASH_WINDOW: Millis = Millis::seconds(300);
+/// Exits that make a crash loop, or half the replicas where that is more.
+pub(super) const CRASH_EXITS_MIN: u32 = 3;
+/// Exits that make one where a single replica is wanted.
+const CRASH_EXITS_SINGLE: u32 = 2;
+/// Without counts of a candidate that has weight: doubt, then return.
+const SILENT_HOLD_SECONDS: u64 = 15;
+const SILENT_RETURN_SECONDS: u64 = 120;
+
+impl State {
+    /// Returns the most certain reason to go back, as an event.
+    pub(super) fn must_return(&self, running: &Deployment, world: &World, now: Millis) -> Option<Event> {
+        if let Some(why) = running.condemned.as_ref().or(running.failed.as_ref()) {
+            return Some(Event::ReturnStarted { why: why.clone() });
+        }
+        if let Some((rule, why)) = self.hard_signal(running, world, now) {
+            return Some(if running.has_weight() {
+                Event::VerdictReached { verdict: VerdictWord::Worse, evidence: Evidence::signal(rule), why }
+            } else {
+                Event::ReturnStarted { why }
+            });
+        }
+        if let Some(why) = self.out_of_time(running, world, now) {
+            return Some(Event::ReturnStarted { why });
+        }
+        self.guarded(running, world)
+    }
+
+    fn out_of_time(&self, running: &Deployment, world: &World, now: Millis) -> Option<ReturnReason> {
+        if running.phase == Phase::Promoting {
+            let waited = running.phase_clock.elapsed(now);
+            let late = waited >= self.proof_within() && !running.shown(world);
+            return late.then_some(ReturnReason::NotProven { waited });
+        }
+        let deadline = running.settings.deadline;
+        (running.clock.elapsed(now) >= deadline).then_some(ReturnReason::DeadlinePassed { after: deadline })
+    }
+
+    fn hard_signal(
+        &self,
+        running: &Deployment,
+        world: &World,
+        now: Millis,
+    ) -> Option<(&'static str, ReturnReason)> {
+        let revision = running.candidate.revision;
+        if let Some((refused, why)) = &world.refused
+            && *refused == revision
+            && !running.launched
+        {
+            return Some(("launch refused", ReturnReason::LaunchRefused { why: why.clone() }));
+        }
+        let exits = self.exits(revision, now);
+        if exits >= self.crash_loop_from(revision) {
+            return Some(("crash loop", ReturnReason::CrashLoop { exits }));
+        }
+        if running.phase == Phase::Launching && !running.paused {
+            let waited = running.phase_clock.elapsed(now);
+            let late = waited >= running.candidate.spec.health.start;
+            return late.then_some(("never ready", ReturnReason::NeverReady { waited }));
+        }
+        if !running.launched || running.phase == Phase::Launching {
+            return None;
+        }
+        if let Some((replica, _)) = world.presence(revision).running().find(|(_, replica)| replica.failing) {
+            return Some(("liveness failing", ReturnReason::LivenessFailing { replica: replica.clone() }));
+        }
+        if running.has_weight() && is_lost(revision, world) && !self.neither_is_ready(running, world) {
+            return Some(("candidate lost", ReturnReason::CandidateLost));
+        }
+        let silent = running.guard.silent_seconds();
+        (running.has_weight() && silent >= SILENT_RETURN_SECONDS)
+            .then_some(("telemetry lost", ReturnReason::TelemetryLost { silent: Millis::seconds(silent) }))
+    }
+
+    pub(super) fn exits(&self, revision: Revision, now: Millis) -> u32 {
+        self.lost.iter().filter(|lost| lost.revision == revision && now.since(lost.at) < CRASH_WINDOW).count()
+            as u32
+    }
+
+    fn crash_loop_from(&self, revision: Revision) -> u32 {
+        let wanted = self.wanted_replicas(revision).unwrap_or(1);
+        if wanted == 1 { CRASH_EXITS_SINGLE } else { CRASH_EXITS_MIN.max(wanted.div_ceil(2)) }
+    }
+
+    fn guarded(&self, running: &Deployment, world: &World) -> Option<Event> {
+        let steps = matches!(running.phase, Phase::Baking { .. } | Phase::Shifting { .. });
+        if self.stable.is_none() || !(steps || running.phase == Phase::Promoting) {
+            return None;
+        }
+        let judge = &running.settings.judge;
+        let shared = running.is_judged() && running.guard.stable_fails_too(judge);
+        // In a fault both versions share, a second in which only one of them has recovered proves nothing.
+        let verdict =
+            if shared { running.guard.verdict_of_the_longer(judge) } else { running.guard.verdict(judge) };
+        if running.is_judged() && verdict.word == VerdictWord::Worse {
+            return Some(Event::VerdictReached {
+                verdict: verdict.word,
+                evidence: verdict.evidence,
+                why: ReturnReason::Worse,
+            });
+        }
+        match (&running.held, self.doubt(running, shared, world).filter(|_| steps)) {
+            (None, Some(why)) => Some(Event::Held { why: why.to_owned() }),
+            (Some(_), None) => Some(Event::HoldEnded),
+            _ => None,
+        }
+    }
+
+    /// Doubt freezes the weight: a fault both versions share, or counts that do not come. An operator may overrule it.
+    fn doubt(&self, running: &Deployment, shared: bool, world: &World) -> Option<&'static str> {
+        if running.hurried {
+            return None;
+        }
+        if running.has_weight() && running.guard.silent_seconds() >= SILENT_HOLD_SECONDS {
+            return Some("the edge reports no counts");
+        }
+        if shared {
+            return Some("stable fails as well: this is not the release's fault");
+        }
+        (running.has_weight() && self.neither_is_ready(running, world))
+            .then_some("stable is not ready either: this is not the release's fault")
+    }
+
+    /// Tells whether both versions run and neither is ready: something they share has failed.
+    fn neither_is_ready(&self, running: &Deployment, world: &World) -> bool {
+        let Some(stable) = &self.stable else { return false };
+        let stuck = |revision| world.present(revision) > 0 && world.ready(revision) == 0;
+        stuck(stable.revision) && stuck(running.candidate.revision)
+    }
+}
+
+/// Tells whether a revision that was looked for has no ready replica.
+pub(super) fn is_lost(revision: Revision, world: &World) -> bool {
+    world.revisions.contains_key(&revision) && world.ready(revision) == 0
+}
