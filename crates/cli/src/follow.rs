@@ -6,13 +6,12 @@ use crate::context::Context;
 use crate::exit::{self, Failure};
 use crate::progress::Progress;
 use crate::sse::{Message, Stream};
-use crate::{output, render};
+use crate::{events, output, render};
 use engine::api::wire::{Accepted, DeploymentView, LogLines, Status};
 use rollout::change::Ended;
-use rollout::event::{DeploymentKind, Event, EventRecord, Outcome, ReturnReason, ServedBy, VerdictWord};
+use rollout::event::{DeploymentKind, Event, Outcome, ReturnReason, ServedBy, VerdictWord};
 use rollout::judge::Evidence;
 use rollout::names::{DeploymentId, Revision, Target};
-use serde::Deserialize;
 use std::time::{Duration, Instant};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
@@ -185,12 +184,6 @@ struct Follower<'a> {
     last_seen: Instant,
 }
 
-/// What of an event can be read even when its kind is of a newer engine.
-#[derive(Deserialize)]
-struct Envelope {
-    deployment: Option<DeploymentId>,
-}
-
 impl<'a> Follower<'a> {
     fn new(
         client: Client,
@@ -274,11 +267,10 @@ impl<'a> Follower<'a> {
         if let Some(id) = message.id {
             self.cursor = id;
         }
-        let envelope: Option<Envelope> = serde_json::from_str(&message.data).ok();
-        if envelope.and_then(|envelope| envelope.deployment).as_ref() != Some(&self.report.deployment) {
+        if events::deployment(&message.data).as_ref() != Some(&self.report.deployment) {
             return false;
         }
-        let record: Option<EventRecord> = serde_json::from_str(&message.data).ok();
+        let record = events::parse(&message.data);
         self.progress.event(record.as_ref(), &message.data);
         let Some(record) = record else { return false };
         self.learn(&record.event).await;

@@ -1,11 +1,7 @@
 use super::*;
-use fake_engine::{FakeEngine, Reply, Then};
+use crate::fake_engine::{FakeEngine, Reply, Then};
+use crate::script;
 use std::sync::atomic::{AtomicUsize, Ordering};
-
-#[path = "../tests/support/fake_engine.rs"]
-mod fake_engine;
-#[path = "../tests/support/script.rs"]
-mod script;
 
 struct Place {
     folder: tempfile::TempDir,

@@ -19,6 +19,13 @@ mod sse;
 mod supervisor;
 mod units;
 
+#[cfg(test)]
+#[path = "../tests/support/fake_engine.rs"]
+mod fake_engine;
+#[cfg(test)]
+#[path = "../tests/support/script.rs"]
+mod script;
+
 use args::{Cli, Verb};
 use clap::Parser;
 use context::Context;
@@ -26,6 +33,9 @@ use exit::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(ended) = rooms::become_replica_or_task() {
+        return ended;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return misread(&error),

@@ -1,9 +1,5 @@
 use super::*;
-
-#[path = "../../tests/support/fake_engine.rs"]
-mod fake_engine;
-#[path = "../../tests/support/script.rs"]
-mod script;
+use crate::script;
 
 #[test]
 fn the_status_says_what_serves_what_is_waited_for_and_whether_there_is_a_way_back() {
@@ -52,7 +48,7 @@ fn a_pause_a_hold_and_maintenance_show_in_the_stage() {
 fn an_event_is_one_line_with_its_time() {
     let (_, record) = script::promoted().swap_remove(2);
 
-    let line = event(&serde_json::from_str(&record).unwrap());
+    let line = event(&crate::events::parse(&record).unwrap());
 
     assert_eq!(line, "10:00:42 web d-7 revision 3 gets 100 % of the requests");
 }
