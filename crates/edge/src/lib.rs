@@ -1,1 +1,41 @@
-//! placeholder
+//! Carries requests to the replicas of each target and counts what became of them. Read `forward` for one request's walk.
+//! Knows no engine and no driver: it serves from the last table it was given, also when whoever gave it is dead.
+//! See `manifest::edge` for what it is told and `meter::wire` for what it reports.
+
+#![cfg_attr(test, allow(clippy::unwrap_used))]
+
+mod access_log;
+mod admin;
+mod balance;
+mod body;
+mod claim;
+mod client;
+mod client_io;
+mod clock;
+mod config;
+mod control;
+mod count;
+mod drain;
+mod exchange;
+mod failure;
+mod forward;
+mod framing;
+pub mod handover;
+mod headers;
+mod ledger;
+mod life;
+pub mod limits;
+mod listener;
+mod maintenance;
+mod pool;
+mod prove;
+mod random;
+mod route;
+mod split;
+mod store;
+mod tables;
+mod upgrade;
+mod worker;
+
+pub use config::{EdgeConfig, Forwarded, Waits};
+pub use life::{Edge, EdgeError, run};

@@ -1,0 +1,55 @@
+//! Knows one client connection: who it is and which of its requests is being read. Carries no bytes; see `client_io`.
+
+use crate::client_io::ClientLine;
+use http::HeaderValue;
+use std::cell::Cell;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::sync::Notify;
+
+/// A client connection, with the header values that are the same for all its requests.
+#[derive(Debug)]
+pub(crate) struct Client {
+    pub(crate) peer: SocketAddr,
+    /// The peer's address without its port.
+    pub(crate) address: HeaderValue,
+    pub(crate) local_host: HeaderValue,
+    pub(crate) local_port: HeaderValue,
+    pub(crate) line: Arc<ClientLine>,
+    requests: Cell<u64>,
+    http2: Cell<bool>,
+    began: Notify,
+}
+
+impl Client {
+    pub(crate) fn new(peer: SocketAddr, local: SocketAddr) -> Rc<Self> {
+        let text = |text: String| HeaderValue::try_from(text).expect("BUG: an address is a header value");
+        Rc::new(Self {
+            peer,
+            address: text(peer.ip().to_canonical().to_string()),
+            local_host: text(local.to_string()),
+            local_port: HeaderValue::from(local.port()),
+            line: ClientLine::open(),
+            requests: Cell::new(0),
+            http2: Cell::new(false),
+            began: Notify::new(),
+        })
+    }
+
+    /// Notes that a request has begun and returns its number, from 0.
+    pub(crate) fn begin(&self, http2: bool) -> u64 {
+        self.line.begin();
+        self.http2.set(http2);
+        self.began.notify_one();
+        self.requests.replace(self.requests.get() + 1)
+    }
+
+    /// Waits until the connection is one that can be closed without surprising its client: HTTP/2 says goodbye by a frame,
+    /// and a connection with a request in flight by `Connection: close` on its answer.
+    pub(crate) async fn closable(&self) {
+        while !self.http2.get() && !self.line.is_busy() {
+            self.began.notified().await;
+        }
+    }
+}

@@ -1,0 +1,160 @@
+//! Makes one request to an arm and waits for the head of its answer: claims a replica, connects, sends, tries again where safe.
+//! Refuses to send anything twice once a byte of it may have been read, save GET and HEAD on a connection found stale.
+
+use crate::body::{Progress, Stage, Upload};
+use crate::claim::Claim;
+use crate::failure::Failure;
+use crate::pool::{self, Lease, Reuse};
+use crate::worker::Worker;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, Method, Request, Response, Uri, Version};
+use hyper::body::Incoming;
+use rollout::names::{Revision, Target};
+use std::rc::Rc;
+use tokio::time::Instant;
+
+/// The head of a request to a replica.
+pub(crate) struct Order<'r> {
+    pub(crate) target: &'r Target,
+    pub(crate) revision: Revision,
+    pub(crate) method: Method,
+    pub(crate) path: PathAndQuery,
+    pub(crate) headers: HeaderMap,
+    pub(crate) upgrade: bool,
+}
+
+impl Order<'_> {
+    fn request(&self, body: Upload) -> Request<Upload> {
+        let mut request = Request::new(body);
+        *request.method_mut() = self.method.clone();
+        *request.uri_mut() = Uri::from(self.path.clone());
+        *request.version_mut() = Version::HTTP_11;
+        request.headers_mut().clone_from(&self.headers);
+        request
+    }
+
+    /// Whether the request may be sent twice: it changes nothing and has nothing that is gone once sent.
+    fn is_repeatable(&self, body: &Upload) -> bool {
+        (self.method == Method::GET || self.method == Method::HEAD) && body.is_empty() && !self.upgrade
+    }
+}
+
+/// An answer's head, and what must be kept until its end.
+pub(crate) struct Exchanged {
+    pub(crate) response: Response<Incoming>,
+    pub(crate) claim: Claim,
+    pub(crate) lease: Lease,
+}
+
+/// How one attempt went wrong.
+enum Attempt {
+    /// Nothing was sent: here is the body back.
+    Unsent(Upload),
+    /// The connection was an old one and gave no byte of an answer to a request that may be repeated.
+    Stale,
+    Failed(Failure),
+}
+
+/// Gets an answer from one of the arm's replicas. `tried` is told every claim.
+pub(crate) async fn exchange(
+    worker: &Worker,
+    order: &Order<'_>,
+    mut body: Upload,
+    progress: &Rc<Progress>,
+    mut tried: impl FnMut(&Claim),
+) -> Result<Exchanged, Failure> {
+    let repeatable = order.is_repeatable(&body);
+    let mut reuse = if repeatable { Reuse::Any } else { Reuse::Recent };
+    let mut without: Vec<u64> = Vec::new();
+    loop {
+        let Some(claim) = worker.claim(order.target, order.revision, &without) else {
+            return Err(if without.is_empty() { Failure::NoReplica } else { Failure::Connect });
+        };
+        tried(&claim);
+        let replica = claim.replica().id;
+        let Some(mut lease) = lease(worker, &claim, reuse).await? else {
+            without.push(replica);
+            continue;
+        };
+        progress.moved.set(Instant::now());
+        match send(worker, order, &claim, &mut lease, body, repeatable, progress).await {
+            Ok(response) => return Ok(Exchanged { response, claim, lease }),
+            Err(Attempt::Failed(failure)) => return Err(failure),
+            Err(Attempt::Stale) => body = Upload::Empty,
+            Err(Attempt::Unsent(unsent)) => {
+                body = unsent;
+                // A fresh connection that closes before it takes a request is as good as none.
+                if !lease.used {
+                    without.push(replica);
+                }
+            }
+        }
+        reuse = Reuse::Never;
+    }
+}
+
+/// Returns a connection to the claimed replica; None when it takes none.
+async fn lease(worker: &Worker, claim: &Claim, reuse: Reuse) -> Result<Option<Lease>, Failure> {
+    if let Some(lease) = worker.pool.take(claim.replica().id, reuse) {
+        return Ok(Some(lease));
+    }
+    tokio::select! {
+        connected = pool::connect(claim.replica(), worker.waits.upstream_connect) => Ok(connected.ok()),
+        () = claim.cancelled() => Err(Failure::Drained),
+    }
+}
+
+async fn send(
+    worker: &Worker,
+    order: &Order<'_>,
+    claim: &Claim,
+    lease: &mut Lease,
+    body: Upload,
+    repeatable: bool,
+    progress: &Progress,
+) -> Result<Response<Incoming>, Attempt> {
+    let (read_before, _) = lease.wire.moved();
+    let sending = lease.sender.try_send_request(order.request(body));
+    // Dropping `sending` makes hyper close the connection: a late answer can never meet another request.
+    let sent = tokio::select! {
+        sent = sending => sent,
+        () = claim.cancelled() => return Err(Attempt::Failed(Failure::Drained)),
+        failure = out_of_time(worker, progress) => return Err(Attempt::Failed(failure)),
+    };
+    let mut error = match sent {
+        Ok(response) => return Ok(response),
+        Err(error) => error,
+    };
+    // hyper gives the message back only if none of it was written.
+    if let Some(message) = error.take_message() {
+        return Err(Attempt::Unsent(message.into_body()));
+    }
+    match progress.stage.get() {
+        Stage::Malformed => return Err(Attempt::Failed(Failure::BadBody)),
+        Stage::Gone => return Err(Attempt::Failed(Failure::ClientGone)),
+        Stage::AwaitingClient | Stage::AwaitingReplica => {}
+    }
+    let silent = lease.wire.moved().0 == read_before;
+    if silent && lease.used && repeatable {
+        return Err(Attempt::Stale);
+    }
+    let failure = if error.error().is_parse() { Failure::BadAnswer } else { Failure::Reset };
+    Err(Attempt::Failed(failure))
+}
+
+/// Waits until whoever's turn it is has been silent too long, and says whose fault that is.
+async fn out_of_time(worker: &Worker, progress: &Progress) -> Failure {
+    let (stall, head) = (worker.waits.client_stall, worker.waits.upstream_head);
+    loop {
+        let (limit, failure) = match progress.stage.get() {
+            Stage::AwaitingClient => (stall, Failure::UploadStalled),
+            Stage::AwaitingReplica | Stage::Malformed | Stage::Gone => (head, Failure::Timeout),
+        };
+        let (deadline, now) = (progress.moved.get() + limit, Instant::now());
+        if deadline <= now {
+            return failure;
+        }
+        // The turn may change to the one with the shorter limit while we sleep.
+        tokio::time::sleep_until(deadline.min(now + stall.min(head))).await;
+    }
+}

@@ -1,0 +1,179 @@
+//! Walks one request through the edge: check → maintenance → split → exchange → answer. Read this file to know the edge.
+//! Decides nothing itself; each step is a room of its own.
+
+use crate::body::{Passed, Progress, Reply, Upload};
+use crate::claim::Kind;
+use crate::client::Client;
+use crate::exchange::{self, Exchanged, Order};
+use crate::failure::Failure;
+use crate::headers::{self, Onward};
+use crate::ledger::{Ledger, Outcome};
+use crate::maintenance::{self, Admission};
+use crate::route::{ArmRoutes, Place};
+use crate::split;
+use crate::upgrade;
+use crate::worker::Worker;
+use http::request::Parts;
+use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use hyper::body::Incoming;
+use std::convert::Infallible;
+use std::rc::Rc;
+
+/// Answers one request. A client that goes away drops this future, and everything it holds is let go.
+pub(crate) async fn serve(
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    request: Request<Incoming>,
+) -> Result<Response<Reply>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let number = client.begin(parts.version == Version::HTTP_2);
+    let ledger = Ledger::open(&worker, &client, &parts);
+    if client.line.is_ambiguous(number) {
+        let failure = Failure::BadRequest("it has both a Content-Length and a Transfer-Encoding");
+        return Ok(closing(ledger.refuse(&failure, None)));
+    }
+    let authority = match headers::check(&parts, &client) {
+        Ok(authority) => authority,
+        Err(failure) => return Ok(closing(ledger.refuse(&failure, None))),
+    };
+    let place = match maintenance::admit(&worker, &authority.host, parts.uri.path()).await {
+        Ok(Admission::Enter(place)) => place,
+        Ok(Admission::Healthy) => return Ok(ledger.reply(StatusCode::OK, "in maintenance\n")),
+        Err(failure) => return Ok(ledger.refuse(&failure, None)),
+    };
+    Ok(pass(&worker, &client, &authority, &place, parts, body, ledger).await)
+}
+
+/// What the request could mean is unclear, so what follows it on the connection is too.
+fn closing(mut response: Response<Reply>) -> Response<Reply> {
+    response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+    response
+}
+
+/// Draws the arm, gets its answer and starts passing it on.
+async fn pass(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    authority: &headers::Authority,
+    place: &Place,
+    mut parts: Parts,
+    body: Incoming,
+    mut ledger: Ledger,
+) -> Response<Reply> {
+    let draw = split::draw(&place.target, &parts.headers, &worker.random);
+    let Some(arm) = draw.arm else {
+        return ledger.refuse(&Failure::NothingStable(place.target.routes().target.clone()), None);
+    };
+    ledger.assign(&place.target, arm, draw.bucket, draw.allowed);
+    let order = match order(worker, client, authority, place, arm, &parts, &ledger) {
+        Ok(order) => order,
+        Err(failure) => return ledger.refuse(&failure, Some(arm)),
+    };
+    let progress = Progress::new();
+    let upload = Upload::new(body, &progress);
+    let tried = |claim: &crate::claim::Claim| ledger.tried(claim.replica());
+    let exchanged = exchange::exchange(worker, &order, upload, &progress, tried).await;
+    let mut response = match exchanged {
+        Ok(exchanged) if exchanged.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
+            let on_upgrade = parts.extensions.remove();
+            switch(worker, client, place, arm, &order, exchanged, on_upgrade, ledger)
+        }
+        Ok(exchanged) => answer(worker, place, arm, exchanged, ledger),
+        Err(failure) => ledger.refuse(&failure, Some(arm)),
+    };
+    if let Some(cookie) = draw.cookie {
+        response.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    response
+}
+
+fn order<'r>(
+    worker: &Worker,
+    client: &Client,
+    authority: &headers::Authority,
+    place: &'r Place,
+    arm: &ArmRoutes,
+    parts: &Parts,
+    ledger: &Ledger,
+) -> Result<Order<'r>, Failure> {
+    let upgrade = headers::wants_upgrade(parts);
+    let onward =
+        Onward { authority, request_id: &ledger.request_id, client, forwarded: worker.forwarded, upgrade };
+    Ok(Order {
+        target: &place.target.routes().target,
+        revision: arm.revision,
+        method: parts.method.clone(),
+        path: headers::onward_path(parts, place)?,
+        headers: headers::onward(&parts.headers, &onward),
+        upgrade,
+    })
+}
+
+/// Passes an ordinary answer on.
+fn answer(
+    worker: &Rc<Worker>,
+    place: &Place,
+    arm: &ArmRoutes,
+    exchanged: Exchanged,
+    mut ledger: Ledger,
+) -> Response<Reply> {
+    let Exchanged { response, claim, lease } = exchanged;
+    let (mut head, body) = response.into_parts();
+    ledger.answered(head.status);
+    if is_event_stream(&head.headers) {
+        claim.lengthen(Kind::Sse);
+        worker.reconsider_drains();
+    }
+    finish_head(&mut head.headers, place, arm, &ledger, false);
+    let passed = Passed::new(body, claim, lease, &worker.pool, ledger);
+    Response::from_parts(head, Reply::Passed(Box::new(passed)))
+}
+
+/// Passes an upgrade on: from now on the edge only copies bytes.
+#[allow(clippy::too_many_arguments, reason = "one call; a struct would only rename the arguments")]
+fn switch(
+    worker: &Rc<Worker>,
+    client: &Rc<Client>,
+    place: &Place,
+    arm: &ArmRoutes,
+    order: &Order<'_>,
+    exchanged: Exchanged,
+    on_upgrade: Option<hyper::upgrade::OnUpgrade>,
+    mut ledger: Ledger,
+) -> Response<Reply> {
+    let Some(on_upgrade) = on_upgrade.filter(|_| order.upgrade) else {
+        return ledger.refuse(&Failure::BadAnswer, Some(arm));
+    };
+    let Exchanged { mut response, claim, .. } = exchanged;
+    claim.lengthen(Kind::WebSocket);
+    worker.reconsider_drains();
+    client.line.pass();
+    tokio::task::spawn_local(upgrade::splice(on_upgrade, hyper::upgrade::on(&mut response), claim));
+    let (mut head, _) = response.into_parts();
+    ledger.answered(head.status);
+    ledger.settle(Outcome::Answered);
+    finish_head(&mut head.headers, place, arm, &ledger, true);
+    Response::from_parts(head, Reply::own(""))
+}
+
+fn finish_head(
+    headers: &mut http::HeaderMap,
+    place: &Place,
+    arm: &ArmRoutes,
+    ledger: &Ledger,
+    upgraded: bool,
+) {
+    headers::homeward(headers, upgraded);
+    headers::sign(headers, arm);
+    headers.insert(headers::REQUEST_ID, ledger.request_id.clone());
+    if place.target.routes().strip_path && place.prefix > 0 {
+        headers::scope_cookies(headers, place.prefix_of(ledger.path()));
+    }
+}
+
+fn is_event_stream(headers: &http::HeaderMap) -> bool {
+    headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.as_bytes();
+        kind.get(..17).is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
+    })
+}

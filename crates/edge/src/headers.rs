@@ -1,0 +1,321 @@
+//! Checks a request's head strictly, and writes the heads that go on in both directions.
+//! Refuses what two parsers could read in two ways (see libraries.md, A.5); changes no header it has no reason to.
+
+use crate::client::Client;
+use crate::config::Forwarded;
+use crate::failure::Failure;
+use crate::limits;
+use crate::random::Random;
+use crate::route::{ArmRoutes, Place};
+use http::header::{self, HeaderName};
+use http::request::Parts;
+use http::uri::PathAndQuery;
+use http::{HeaderMap, HeaderValue, Method, Version};
+use std::borrow::Cow;
+
+pub(crate) const ERROR: HeaderName = HeaderName::from_static("x-medeclipse-error");
+pub(crate) const RELEASE: HeaderName = HeaderName::from_static("x-medeclipse-release");
+pub(crate) const REVISION: HeaderName = HeaderName::from_static("x-medeclipse-revision");
+pub(crate) const LABEL: HeaderName = HeaderName::from_static("x-medeclipse-label");
+pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
+const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
+const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
+const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
+
+/// Who a request is for.
+#[derive(Debug)]
+pub(crate) struct Authority {
+    /// Lower case, no port, no trailing dot.
+    pub(crate) host: String,
+    /// As it is passed on.
+    pub(crate) header: HeaderValue,
+}
+
+/// Returns who the request is for, or why it is refused.
+pub(crate) fn check(parts: &Parts, client: &Client) -> Result<Authority, Failure> {
+    if parts.method == Method::CONNECT {
+        return Err(Failure::BadRequest("CONNECT is not passed on"));
+    }
+    let mut named = parts.headers.get_all(header::HOST).iter();
+    let host = named.next();
+    if named.next().is_some() {
+        return Err(Failure::BadRequest("it has more than one Host header"));
+    }
+    let authority = parts.uri.authority().map(http::uri::Authority::as_str);
+    let header = match (host, authority) {
+        (None, None) if parts.version == Version::HTTP_10 => client.local_host.clone(),
+        (None, Some(_)) if parts.version == Version::HTTP_11 => {
+            return Err(Failure::BadRequest("it has no Host header"));
+        }
+        (None, None) => return Err(Failure::BadRequest("it has no Host header")),
+        (Some(host), None) => host.clone(),
+        (None, Some(authority)) => HeaderValue::from_str(authority)
+            .map_err(|_| Failure::BadRequest("its authority is not a host name"))?,
+        (Some(host), Some(authority)) if host.as_bytes().eq_ignore_ascii_case(authority.as_bytes()) => {
+            host.clone()
+        }
+        (Some(_), Some(_)) => {
+            return Err(Failure::BadRequest("its Host header and its address name different hosts"));
+        }
+    };
+    let host = host_name(&header).ok_or(Failure::BadRequest("its Host header is not a host name"))?;
+    let host = host.into_owned();
+    Ok(Authority { host, header })
+}
+
+/// Returns the host of a Host header in lower case; None when it is no host.
+fn host_name(header: &HeaderValue) -> Option<Cow<'_, str>> {
+    let text = header.to_str().ok()?;
+    let (host, port) = match text.rsplit_once(':') {
+        Some((host, port)) if !port.ends_with(']') => (host, port),
+        _ => (text, ""),
+    };
+    let legal = |byte: u8| byte.is_ascii_alphanumeric() || b"-._~%!$&'()*+,;=".contains(&byte);
+    let bracketed = host.strip_prefix('[').and_then(|inner| inner.strip_suffix(']'));
+    let fits = match bracketed {
+        Some(inner) => inner.bytes().all(|byte| legal(byte) || byte == b':'),
+        None => host.bytes().all(legal),
+    };
+    if !fits || !port.bytes().all(|byte| byte.is_ascii_digit()) {
+        return None;
+    }
+    let host = host.strip_suffix('.').unwrap_or(host);
+    if host.bytes().any(|byte| byte.is_ascii_uppercase()) {
+        return Some(Cow::Owned(host.to_ascii_lowercase()));
+    }
+    Some(Cow::Borrowed(host))
+}
+
+/// Whether the client asks to speak another protocol on this connection.
+pub(crate) fn wants_upgrade(parts: &Parts) -> bool {
+    parts.version == Version::HTTP_11
+        && parts.headers.contains_key(header::UPGRADE)
+        && tokens(&parts.headers).any(|token| token.eq_ignore_ascii_case("upgrade"))
+}
+
+/// Returns the client's request id when it is sane, else a new one.
+pub(crate) fn request_id(headers: &HeaderMap, random: &Random) -> HeaderValue {
+    let sane = |value: &&HeaderValue| {
+        let bytes = value.as_bytes();
+        let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
+        !bytes.is_empty() && bytes.len() <= limits::REQUEST_ID_CHARS && bytes.iter().all(plain)
+    };
+    let new = || HeaderValue::try_from(random.hex()).expect("BUG: hex digits are a header value");
+    headers.get(REQUEST_ID).filter(sane).cloned().unwrap_or_else(new)
+}
+
+/// What the edge knows about a request beyond its head.
+pub(crate) struct Onward<'r> {
+    pub(crate) authority: &'r Authority,
+    pub(crate) request_id: &'r HeaderValue,
+    pub(crate) client: &'r Client,
+    pub(crate) forwarded: Forwarded,
+    pub(crate) upgrade: bool,
+}
+
+/// Writes the headers a replica sees.
+pub(crate) fn onward(inbound: &HeaderMap, onward: &Onward<'_>) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(inbound.keys_len() + 6);
+    let named = named_by_connection(inbound);
+    for (name, value) in inbound {
+        if !is_hop_by_hop(name) && !is_ours(name) && !named.iter().any(|token| token == name.as_str()) {
+            headers.append(name.clone(), value.clone());
+        }
+    }
+    join_cookies(&mut headers);
+    headers.insert(header::HOST, onward.authority.header.clone());
+    headers.insert(REQUEST_ID, onward.request_id.clone());
+    if inbound.get(header::TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers")) {
+        headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
+    }
+    if onward.upgrade {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        for protocol in inbound.get_all(header::UPGRADE) {
+            headers.append(header::UPGRADE, protocol.clone());
+        }
+    }
+    forward(&mut headers, inbound, onward);
+    headers
+}
+
+fn forward(headers: &mut HeaderMap, inbound: &HeaderMap, onward: &Onward<'_>) {
+    let client = onward.client;
+    let seen = [
+        (FORWARDED_PROTO, HeaderValue::from_static("http")),
+        (FORWARDED_HOST, onward.authority.header.clone()),
+        (FORWARDED_PORT, client.local_port.clone()),
+    ];
+    if onward.forwarded == Forwarded::Replaced {
+        headers.extend(seen.into_iter().map(|(name, value)| (Some(name), value)));
+        headers.insert(FORWARDED_FOR, client.address.clone());
+        return;
+    }
+    for (name, value) in seen {
+        headers.insert(name.clone(), inbound.get(name).cloned().unwrap_or(value));
+    }
+    let before = inbound.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
+    let chain: Vec<&[u8]> = before.chain([client.address.as_bytes()]).collect();
+    let chain = HeaderValue::from_bytes(&chain.join(&b", "[..]));
+    headers.insert(FORWARDED_FOR, chain.unwrap_or_else(|_| client.address.clone()));
+}
+
+/// Headers of one connection only (RFC 9110, 7.6.1), and those hyper writes anew.
+fn is_hop_by_hop(name: &HeaderName) -> bool {
+    [
+        header::CONNECTION,
+        header::TE,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        header::PROXY_AUTHENTICATE,
+        header::PROXY_AUTHORIZATION,
+    ]
+    .contains(name)
+}
+
+/// Headers that say what only the edge may say. `Expect` is answered by the edge itself.
+fn is_ours(name: &HeaderName) -> bool {
+    let text = name.as_str();
+    *name == header::HOST
+        || *name == header::EXPECT
+        || *name == REQUEST_ID
+        || *name == header::FORWARDED
+        || text.starts_with("x-forwarded-")
+        || text.starts_with("x-medeclipse-")
+        || text == "x-real-ip"
+}
+
+fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(header::CONNECTION).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim)
+}
+
+/// Returns the headers that `Connection` declares to be of one connection only; usually none.
+fn named_by_connection(headers: &HeaderMap) -> Vec<String> {
+    let usual = ["close", "keep-alive", "upgrade", "te"];
+    tokens(headers).map(str::to_ascii_lowercase).filter(|token| !usual.contains(&token.as_str())).collect()
+}
+
+/// HTTP/2 may split cookies over several fields; HTTP/1.1 may not (RFC 9113, 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let mut lines = headers.get_all(header::COOKIE).iter();
+    if lines.nth(1).is_none() {
+        return;
+    }
+    let lines: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if let Ok(joined) = HeaderValue::from_bytes(&lines.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
+    }
+}
+
+/// Returns the path and query the replica sees; the query byte for byte.
+pub(crate) fn onward_path(parts: &Parts, place: &Place) -> Result<PathAndQuery, Failure> {
+    let whole = parts.uri.path_and_query();
+    if !place.target.routes().strip_path || place.prefix == 0 {
+        return Ok(whole.cloned().unwrap_or(PathAndQuery::from_static("/")));
+    }
+    let path = place.inner(parts.uri.path());
+    let text = match parts.uri.query() {
+        Some(query) => format!("{path}?{query}"),
+        None => path.to_owned(),
+    };
+    PathAndQuery::try_from(text).map_err(|_| Failure::BadRequest("its path cannot be passed on"))
+}
+
+/// Rewrites the headers of a replica's answer for the client.
+pub(crate) fn homeward(headers: &mut HeaderMap, upgraded: bool) {
+    let named = named_by_connection(headers);
+    let protocol = headers.get(header::UPGRADE).filter(|_| upgraded).cloned();
+    for name in [header::CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE]
+    {
+        headers.remove(name);
+    }
+    for name in named {
+        headers.remove(name);
+    }
+    if let Some(protocol) = protocol {
+        headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
+        headers.insert(header::UPGRADE, protocol);
+    }
+}
+
+/// Says who answered.
+pub(crate) fn sign(headers: &mut HeaderMap, arm: &ArmRoutes) {
+    headers.insert(RELEASE, arm.release_header.clone());
+    headers.insert(REVISION, arm.revision_header.clone());
+    headers.remove(LABEL);
+    if let Some(label) = &arm.label_header {
+        headers.insert(LABEL, label.clone());
+    }
+}
+
+/// Widens the `Path` of a stripped service's cookies to where clients see the service.
+pub(crate) fn scope_cookies(headers: &mut HeaderMap, prefix: &str) {
+    let scoped = |cookie: &HeaderValue| {
+        let text = cookie.to_str().ok()?;
+        let part = |part: &str| {
+            let (name, value) = part.trim().split_once('=')?;
+            let foreign = name.eq_ignore_ascii_case("path") && value.starts_with('/');
+            foreign.then(|| format!(" Path={prefix}{}", if value == "/" { "" } else { value }))
+        };
+        let parts: Vec<String> =
+            text.split(';').map(|text| part(text).unwrap_or_else(|| text.to_owned())).collect();
+        HeaderValue::try_from(parts.join(";")).ok()
+    };
+    if let header::Entry::Occupied(mut cookies) = headers.entry(header::SET_COOKIE) {
+        for cookie in cookies.iter_mut() {
+            *cookie = scoped(cookie).unwrap_or_else(|| cookie.clone());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn host_names_lose_port_case_and_trailing_dot() {
+        for (header, host) in [
+            ("example.org", Some("example.org")),
+            ("EXAMPLE.org:8080", Some("example.org")),
+            ("example.org.", Some("example.org")),
+            ("[::1]:80", Some("[::1]")),
+            ("[::1]", Some("[::1]")),
+            ("", Some("")),
+            ("a b", None),
+            ("a/b", None),
+            ("user@host", None),
+            ("a:b", None),
+        ] {
+            let header = HeaderValue::from_str(header).unwrap();
+            assert_eq!(host_name(&header).as_deref(), host, "{header:?}");
+        }
+    }
+
+    #[test]
+    fn e07_cookies_of_a_stripped_service_are_scoped_to_its_prefix() {
+        let mut headers = HeaderMap::new();
+        for cookie in ["a=1; Path=/; Secure", "b=2; path=/sub", "c=3"] {
+            headers.append(header::SET_COOKIE, HeaderValue::from_static(cookie));
+        }
+
+        scope_cookies(&mut headers, "/app");
+
+        let cookies: Vec<_> = headers.get_all(header::SET_COOKIE).iter().collect();
+        assert_eq!(cookies, ["a=1; Path=/app; Secure", "b=2; Path=/app/sub", "c=3"]);
+    }
+
+    #[test]
+    fn headers_of_one_connection_are_found() {
+        let mut headers = HeaderMap::new();
+        headers.append(header::CONNECTION, HeaderValue::from_static("close, X-Secret"));
+        headers.append(header::CONNECTION, HeaderValue::from_static("x-other"));
+
+        assert_eq!(named_by_connection(&headers), ["x-secret", "x-other"]);
+    }
+}

@@ -1,0 +1,197 @@
+//! Keeps the account of one request: counted once and logged once, in the moment its outcome is known.
+//! A request dropped without an outcome is one whose client went away (499): logged, never an error.
+
+use crate::access_log::Entry;
+use crate::body::Reply;
+use crate::claim::Replica;
+use crate::client::Client;
+use crate::clock;
+use crate::count::{Ending, Subject};
+use crate::failure::{Column, Failure};
+use crate::headers;
+use crate::route::{ArmRoutes, TargetRoutes};
+use crate::worker::Worker;
+use http::request::Parts;
+use http::{HeaderValue, Response, StatusCode, header};
+use rollout::names::Millis;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// How a request ended.
+#[derive(Debug, Clone, PartialEq, Eq, Copy)]
+pub(crate) enum Outcome {
+    /// The replica's answer was passed on to its end.
+    Answered,
+    /// A long connection was ended by the policy of its target.
+    Ended,
+    /// The replica broke off its answer.
+    EarlyEof,
+    /// The answer was cut because its revision was drained.
+    Drained,
+}
+
+/// The account of one request.
+pub(crate) struct Ledger {
+    worker: Rc<Worker>,
+    client: Rc<Client>,
+    started: Instant,
+    time: Millis,
+    pub(crate) request_id: HeaderValue,
+    method: http::Method,
+    uri: http::Uri,
+    subject: Option<Subject>,
+    replica: Option<Arc<Replica>>,
+    /// Zero until the answer's head is known.
+    status: u16,
+    head_after: Option<Duration>,
+    bytes: u64,
+    settled: bool,
+}
+
+impl Ledger {
+    pub(crate) fn open(worker: &Rc<Worker>, client: &Rc<Client>, parts: &Parts) -> Self {
+        Self {
+            worker: Rc::clone(worker),
+            client: Rc::clone(client),
+            started: Instant::now(),
+            time: clock::now(),
+            request_id: headers::request_id(&parts.headers, &worker.random),
+            method: parts.method.clone(),
+            uri: parts.uri.clone(),
+            subject: None,
+            replica: None,
+            status: 0,
+            head_after: None,
+            bytes: 0,
+            settled: false,
+        }
+    }
+
+    pub(crate) fn path(&self) -> &str {
+        self.uri.path()
+    }
+
+    /// Notes which arm was drawn; from now on the request is counted.
+    pub(crate) fn assign(&mut self, target: &TargetRoutes, arm: &ArmRoutes, bucket: u8, allowed: bool) {
+        self.subject = Some(Subject {
+            target: Arc::clone(&target.name),
+            revision: arm.revision,
+            replica: None,
+            bucket,
+            allowed,
+            route: target.template(self.uri.path()),
+        });
+    }
+
+    /// Notes the replica that is tried.
+    pub(crate) fn tried(&mut self, replica: &Arc<Replica>) {
+        self.replica = Some(Arc::clone(replica));
+    }
+
+    /// Notes the head of the replica's answer.
+    pub(crate) fn answered(&mut self, status: StatusCode) {
+        self.status = status.as_u16();
+        self.head_after = Some(self.started.elapsed());
+    }
+
+    pub(crate) fn add_bytes(&mut self, count: usize) {
+        self.bytes += count as u64;
+    }
+
+    /// Closes the account of an answer that was passed on.
+    pub(crate) fn settle(&mut self, outcome: Outcome) {
+        let status_column = match self.status {
+            500.. => Some(Column::Status),
+            400..500 => Some(Column::ClientError),
+            _ => None,
+        };
+        let (column, error) = match outcome {
+            Outcome::Answered | Outcome::Ended => (status_column, None),
+            // A request is in one class at most: what the status says already is not said twice.
+            Outcome::EarlyEof if self.status >= 500 => (status_column, Some("early_eof")),
+            Outcome::EarlyEof => (Some(Column::EarlyEof), Some("early_eof")),
+            Outcome::Drained if self.status >= 500 => (status_column, Some("drained")),
+            Outcome::Drained => (Some(Column::Timeout), Some("drained")),
+        };
+        self.close(column, error);
+    }
+
+    /// Closes the account of a request the edge answers itself, with what is counted as success.
+    pub(crate) fn reply(mut self, status: StatusCode, text: &'static str) -> Response<Reply> {
+        self.status = status.as_u16();
+        self.bytes = text.len() as u64;
+        let mut response = Response::new(Reply::own(text));
+        *response.status_mut() = status;
+        response.headers_mut().insert(headers::REQUEST_ID, self.request_id.clone());
+        self.close(None, None);
+        response
+    }
+
+    /// Closes the account of a failed request and writes the answer.
+    pub(crate) fn refuse(mut self, failure: &Failure, arm: Option<&ArmRoutes>) -> Response<Reply> {
+        let mapped = failure.map();
+        self.status = mapped.status;
+        let text = mapped.text();
+        self.bytes = text.len() as u64;
+        let mut response = Response::new(Reply::own(text));
+        // 499 is for logs: nobody is there to read it.
+        *response.status_mut() = StatusCode::from_u16(mapped.status).unwrap_or(StatusCode::BAD_GATEWAY);
+        let answer = response.headers_mut();
+        answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        answer.insert(headers::ERROR, HeaderValue::from_static(mapped.class));
+        answer.insert(headers::REQUEST_ID, self.request_id.clone());
+        if let Some(seconds) = mapped.retry_after_seconds {
+            answer.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(arm) = arm {
+            headers::sign(answer, arm);
+        }
+        self.close(Some(mapped.column), Some(mapped.class));
+        response
+    }
+
+    fn close(&mut self, column: Option<Column>, error: Option<&'static str>) {
+        if std::mem::replace(&mut self.settled, true) {
+            return;
+        }
+        if let Some(subject) = &mut self.subject {
+            subject.replica.clone_from(&self.replica);
+            let faultless = matches!(column, None | Some(Column::ClientError));
+            let latency_ms =
+                self.head_after.filter(|_| faultless).map(|head_after| head_after.as_secs_f64() * 1e3);
+            self.worker.shard.count(subject, Ending { column, latency_ms });
+        }
+        if let Some(log) = &self.worker.access_log {
+            log.write(self.entry(error));
+        }
+    }
+
+    fn entry(&self, error: Option<&'static str>) -> Entry {
+        Entry {
+            time: self.time,
+            request_id: self.request_id.clone(),
+            target: self.subject.as_ref().map(|subject| Arc::clone(&subject.target)),
+            revision: self.subject.as_ref().map(|subject| subject.revision.0),
+            replica: self.replica.clone(),
+            method: self.method.clone(),
+            uri: self.uri.clone(),
+            status: self.status,
+            error,
+            bytes: self.bytes,
+            duration: self.started.elapsed(),
+            client: self.client.peer.ip(),
+        }
+    }
+}
+
+impl Drop for Ledger {
+    fn drop(&mut self) {
+        if !self.settled {
+            let gone = Failure::ClientGone.map();
+            self.status = gone.status;
+            self.close(Some(gone.column), Some(gone.class));
+        }
+        self.client.line.end();
+    }
+}

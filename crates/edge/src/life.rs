@@ -1,0 +1,327 @@
+//! Starts an edge, stops it gracefully, and says what went wrong. The life of the process, top to bottom.
+//! Refuses to start half: sockets, store and log are opened before the first worker runs.
+
+use crate::access_log::AccessLog;
+use crate::config::EdgeConfig;
+use crate::control::Control;
+use crate::count::Shard;
+use crate::random::Random;
+use crate::store::Store;
+use crate::tables::Tables;
+use crate::worker::{self, Command, Setup};
+use crate::{admin, clock, handover, limits};
+use std::fs::{self, Permissions};
+use std::io;
+use std::net::TcpListener;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use thiserror::Error;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::{mpsc, watch};
+use tokio::task::LocalSet;
+
+/// Why an edge cannot start, or ended by itself. Each fits after "cannot".
+#[derive(Debug, Error)]
+pub enum EdgeError {
+    #[error("start the edge: it was given no listening socket")]
+    NoListener,
+    #[error("open the tables in {path}")]
+    Store {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("listen on {path}")]
+    Socket {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("write the access log {path}")]
+    Log {
+        path: PathBuf,
+        #[source]
+        source: io::Error,
+    },
+    #[error("start the edge's threads")]
+    Threads(#[source] io::Error),
+    #[error("keep the edge running: a thread of it ended by itself, which is a bug")]
+    Ended,
+}
+
+impl EdgeError {
+    /// Says what to do next.
+    pub fn next(&self) -> &'static str {
+        match self {
+            Self::NoListener | Self::Ended => "report this, with what the edge wrote on standard error",
+            Self::Store { .. } | Self::Log { .. } => "check the folder's owner, permissions and free space",
+            Self::Socket { .. } => "check that no other edge uses this state directory",
+            Self::Threads(_) => "raise the limits of open files and processes (`ulimit -n`, `ulimit -u`)",
+        }
+    }
+}
+
+/// Runs an edge until SIGTERM, then lets its requests finish. SIGINT is left to the supervisor.
+///
+/// # Errors
+/// What [`Edge::start`] refuses, and [`EdgeError::Ended`].
+pub fn run(config: EdgeConfig) -> Result<(), EdgeError> {
+    raise_open_files();
+    let runtime = runtime()?;
+    let _entered = runtime.enter();
+    let mut terminate = signal(SignalKind::terminate()).map_err(EdgeError::Threads)?;
+    let _interrupt = signal(SignalKind::interrupt()).map_err(EdgeError::Threads)?;
+    let edge = Edge::start(config)?;
+    let mut stopped = edge.stop.subscribe();
+    runtime.block_on(async {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = stopped.wait_for(|stopped| *stopped) => {}
+        }
+    });
+    edge.stop();
+    edge.join()
+}
+
+/// Every connection is a descriptor or two; the soft limit of 1024 is for programs that use `select`.
+fn raise_open_files() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let limit = getrlimit(Resource::Nofile);
+    let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
+    if let Err(error) = setrlimit(Resource::Nofile, raised) {
+        eprintln!("edge: cannot raise the limit of open files: {error}; serving with {:?}", limit.current);
+    }
+}
+
+/// A running edge.
+#[derive(Debug)]
+pub struct Edge {
+    stop: watch::Sender<bool>,
+    /// Tells the control thread that no worker runs any more.
+    workers_gone: watch::Sender<bool>,
+    workers: Vec<JoinHandle<bool>>,
+    control: JoinHandle<bool>,
+    log: Option<JoinHandle<()>>,
+    sockets: [SocketFile; 2],
+}
+
+impl Edge {
+    /// Starts an edge; on return it serves from the tables on disk.
+    ///
+    /// # Errors
+    /// A store, socket or log that cannot be opened, and threads that cannot be started.
+    pub fn start(config: EdgeConfig) -> Result<Self, EdgeError> {
+        if config.listeners.is_empty() {
+            return Err(EdgeError::NoListener);
+        }
+        let folder = config.state_dir.join("edge");
+        let store_error = |source| EdgeError::Store { path: folder.clone(), source };
+        let store = Store::open(folder.clone()).map_err(store_error)?;
+        let (tables, complaints) = Tables::restore(store.load().map_err(store_error)?);
+        for complaint in complaints {
+            eprintln!("edge: cannot {complaint}; left out until the engine sends it again");
+        }
+        let (admin_socket, admin_file) = bind(&config.admin_socket)?;
+        let (handover_socket, handover_file) = bind(&config.handover_socket)?;
+        let (access_log, log) = match &config.access_log {
+            None => (None, None),
+            Some(path) => {
+                let started = AccessLog::start(path);
+                let (log, thread) =
+                    started.map_err(|source| EdgeError::Log { path: path.clone(), source })?;
+                (Some(log), Some(thread))
+            }
+        };
+        let (stop, _) = watch::channel(false);
+        let (workers_gone, _) = watch::channel(false);
+        let (senders, shards, workers) = start_workers(&config, &tables, access_log, &stop)?;
+        let sockets = [admin_file, handover_file];
+        let listeners = Arc::new(config.listeners);
+        let parts = Parts { tables, store, senders, shards, admin_socket, handover_socket, listeners };
+        let control = start_control(parts, &stop, workers_gone.subscribe())?;
+        Ok(Self { stop, workers_gone, workers, control, log, sockets })
+    }
+
+    /// Stops accepting and lets what is in flight finish. Twice is once.
+    pub fn stop(&self) {
+        self.stop.send_replace(true);
+    }
+
+    /// Waits until the edge has ended after [`Edge::stop`].
+    ///
+    /// # Errors
+    /// [`EdgeError::Ended`] when a thread ended by itself.
+    pub fn join(self) -> Result<(), EdgeError> {
+        let well = |thread: JoinHandle<bool>| thread.join().unwrap_or(false);
+        let workers: Vec<bool> = self.workers.into_iter().map(well).collect();
+        self.workers_gone.send_replace(true);
+        let control = well(self.control);
+        if let Some(log) = self.log {
+            // The log thread only writes; its panic has been printed.
+            let _ = log.join();
+        }
+        for socket in self.sockets {
+            socket.remove();
+        }
+        if control && workers.into_iter().all(|ended| ended) { Ok(()) } else { Err(EdgeError::Ended) }
+    }
+}
+
+type Started = (Vec<mpsc::Sender<Command>>, Vec<Arc<Shard>>, Vec<JoinHandle<bool>>);
+
+fn start_workers(
+    config: &EdgeConfig,
+    tables: &Tables,
+    access_log: Option<AccessLog>,
+    stop: &watch::Sender<bool>,
+) -> Result<Started, EdgeError> {
+    let routes = Arc::new(tables.routes());
+    let count = config.workers.max(1);
+    let (mut senders, mut shards, mut workers) = (Vec::new(), Vec::new(), Vec::new());
+    for index in 0..count {
+        let (sender, commands) = mpsc::channel(limits::WORKER_QUEUE);
+        let shard = Arc::new(Shard::default());
+        let setup = Setup {
+            listeners: share(&config.listeners, index, count).map_err(EdgeError::Threads)?,
+            routes: Arc::clone(&routes),
+            commands,
+            shard: Arc::clone(&shard),
+            access_log: access_log.clone(),
+            waits: config.waits,
+            forwarded: config.forwarded,
+            stop: stop.subscribe(),
+        };
+        workers.push(spawn(format!("edge-{index}"), stop, move || worker::run(setup))?);
+        senders.push(sender);
+        shards.push(shard);
+    }
+    Ok((senders, shards, workers))
+}
+
+/// Returns a worker's share of the sockets: every socket has a worker and every worker a socket, whatever their numbers.
+fn share(listeners: &[TcpListener], worker: usize, workers: usize) -> io::Result<Vec<TcpListener>> {
+    let turns = listeners.len().max(workers);
+    let own = (0..turns).filter(|turn| turn % workers == worker);
+    own.map(|turn| {
+        let listener = listeners[turn % listeners.len()].try_clone()?;
+        listener.set_nonblocking(true)?;
+        Ok(listener)
+    })
+    .collect()
+}
+
+struct Parts {
+    tables: Tables,
+    store: Store,
+    senders: Vec<mpsc::Sender<Command>>,
+    shards: Vec<Arc<Shard>>,
+    admin_socket: UnixListener,
+    handover_socket: UnixListener,
+    listeners: Arc<Vec<TcpListener>>,
+}
+
+fn start_control(
+    parts: Parts,
+    stop: &watch::Sender<bool>,
+    mut workers_gone: watch::Receiver<bool>,
+) -> Result<JoinHandle<bool>, EdgeError> {
+    spawn("edge-control".to_owned(), stop, move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+        LocalSet::new().block_on(&runtime, async {
+            let admin_socket = tokio::net::UnixListener::from_std(parts.admin_socket)?;
+            let handover_socket = tokio::net::UnixListener::from_std(parts.handover_socket)?;
+            let listen = addresses(&parts.listeners);
+            let control =
+                Control::new(parts.tables, parts.store, parts.senders, parts.shards, epoch(), listen);
+            let (orders, queue) = mpsc::channel(limits::ADMIN_QUEUE);
+            tokio::task::spawn_local(Rc::clone(&control).obey(queue));
+            tokio::task::spawn_local(Rc::clone(&control).close_seconds());
+            tokio::task::spawn_local(admin::serve(control, admin_socket, orders));
+            tokio::task::spawn_local(handover::serve(handover_socket, parts.listeners));
+            // Its sender lives in the one who joins us; without it there is nobody to serve for.
+            let _ = workers_gone.wait_for(|gone| *gone).await;
+            Ok(())
+        })
+    })
+}
+
+/// Starts a thread whose end, however it comes, stops the whole edge: its supervisor starts a whole one again.
+fn spawn(
+    name: String,
+    stop: &watch::Sender<bool>,
+    body: impl FnOnce() -> io::Result<()> + Send + 'static,
+) -> Result<JoinHandle<bool>, EdgeError> {
+    struct StopAll(watch::Sender<bool>);
+    impl Drop for StopAll {
+        fn drop(&mut self) {
+            self.0.send_replace(true);
+        }
+    }
+    let stop = stop.clone();
+    let thread = thread::Builder::new().name(name.clone());
+    let started = thread.spawn(move || {
+        let stop_all = StopAll(stop);
+        let outcome = body();
+        let asked = *stop_all.0.borrow();
+        if let Err(error) = &outcome {
+            eprintln!("edge: cannot keep {name} running: {error}");
+        }
+        asked && outcome.is_ok()
+    });
+    started.map_err(EdgeError::Threads)
+}
+
+fn runtime() -> Result<tokio::runtime::Runtime, EdgeError> {
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(EdgeError::Threads)
+}
+
+/// Returns a number no other life of an edge has: the time of its start, with chance in the low bits. It stays below
+/// 2⁵³, so that readers whose numbers are floats keep it whole.
+fn epoch() -> u64 {
+    (clock::now().0 << 12 | Random::seeded().next() & 0xfff) & ((1 << 53) - 1)
+}
+
+fn addresses(listeners: &[TcpListener]) -> Vec<String> {
+    let all = listeners.iter().filter_map(|listener| listener.local_addr().ok());
+    let mut texts: Vec<String> = all.map(|address| address.to_string()).collect();
+    texts.sort();
+    texts.dedup();
+    texts
+}
+
+/// A Unix socket's place on disk, and how to know it again.
+#[derive(Debug)]
+struct SocketFile {
+    path: PathBuf,
+    inode: u64,
+}
+
+impl SocketFile {
+    /// Removes the file, unless a successor has put its own in this place.
+    fn remove(self) {
+        let ours = fs::metadata(&self.path).is_ok_and(|file| file.ino() == self.inode);
+        if ours && let Err(error) = fs::remove_file(&self.path) {
+            eprintln!("edge: cannot remove {}: {error}", self.path.display());
+        }
+    }
+}
+
+/// Binds a Unix socket only its owner may use, in place of one a dead edge left behind.
+fn bind(path: &Path) -> Result<(UnixListener, SocketFile), EdgeError> {
+    let bound = || {
+        match fs::remove_file(path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
+        let listener = UnixListener::bind(path)?;
+        fs::set_permissions(path, Permissions::from_mode(0o600))?;
+        listener.set_nonblocking(true)?;
+        let inode = fs::metadata(path)?.ino();
+        Ok((listener, SocketFile { path: path.to_owned(), inode }))
+    };
+    bound().map_err(|source| EdgeError::Socket { path: path.to_owned(), source })
+}

@@ -1,0 +1,84 @@
+//! Names every bound of the edge and says why it has that value. Decides nothing; the rooms that wait or queue read it.
+
+use std::time::Duration;
+
+/// A request's head arrives within this time of its first byte: slow-loris clients hold a socket no longer.
+pub const CLIENT_HEAD: Duration = Duration::from_secs(10);
+/// An idle client connection is kept longer than the 60 s of common load balancers, so that they close first.
+pub const CLIENT_IDLE: Duration = Duration::from_secs(75);
+/// A client that stops sending its body, or stops acknowledging ours, is given up after this.
+pub const CLIENT_STALL: Duration = Duration::from_secs(60);
+/// Bytes of one request's head, and of one connection's read buffer. nginx: 4 × 8 KiB.
+pub const CLIENT_HEAD_BYTES: usize = 64 * 1024;
+/// Header fields of one request; hyper answers 431 beyond.
+pub const CLIENT_HEADERS: usize = 128;
+/// Client connections of one worker. More wait in the listener's backlog instead of exhausting descriptors.
+pub const CLIENT_CONNECTIONS: usize = 20_000;
+/// Streams of one HTTP/2 connection; what browsers expect at least is 100.
+pub const CLIENT_STREAMS: u32 = 250;
+/// HTTP/2 pings find dead peers of silent connections.
+pub const CLIENT_PING: Duration = Duration::from_secs(30);
+
+/// A replica is on this machine or next door: no connection after this means it is not there.
+pub const UPSTREAM_CONNECT: Duration = Duration::from_secs(2);
+/// From the last byte of the request sent to the head of the answer.
+pub const UPSTREAM_HEAD: Duration = Duration::from_secs(60);
+/// Requests that must not be repeated go only on connections idle for less: the shortest keep-alive timeout
+/// seen in common servers is one second, so the replica's own timer cannot fire while the request is on its way.
+pub const UPSTREAM_IDLE_UNSAFE: Duration = Duration::from_millis(500);
+/// Other requests may try an older connection, because they can be repeated when it turns out closed.
+pub const UPSTREAM_IDLE: Duration = Duration::from_secs(60);
+/// Idle connections to one replica that a worker keeps.
+pub const UPSTREAM_IDLE_CONNECTIONS: usize = 256;
+/// After the answer's end the connection becomes reusable at once, or it is given up.
+pub const UPSTREAM_SETTLE: Duration = Duration::from_secs(1);
+/// Bytes read ahead from one replica's connection.
+pub const UPSTREAM_BUFFER: usize = 256 * 1024;
+
+/// Requests kept waiting by one target's maintenance, over all workers. Each costs a socket and some 10 KiB.
+pub const HELD_REQUESTS: usize = 10_000;
+/// What `Retry-After` says when the end of the maintenance is unknown.
+pub const RETRY_AFTER_SECONDS: u64 = 5;
+
+/// A sticky key lives one week: longer than a rollout, shorter than a habit.
+pub const STICKY_MAX_AGE_SECONDS: u64 = 7 * 24 * 3600;
+/// Characters of an inbound request id that are believed.
+pub const REQUEST_ID_CHARS: usize = 128;
+
+/// Closed seconds kept for the engine.
+pub const COUNT_SECONDS: usize = 120;
+/// The longest long-poll of the samples.
+pub const SAMPLES_WAIT: Duration = Duration::from_secs(30);
+
+/// Access-log lines waiting for the disk; more are dropped and counted.
+pub const LOG_QUEUE: usize = 8192;
+/// The access log is rotated at this size,
+pub const LOG_BYTES: u64 = 64 * 1024 * 1024;
+/// and this many old ones are kept.
+pub const LOG_KEPT: usize = 3;
+
+/// Bytes of one table sent by the engine: about 20,000 replicas.
+pub const ADMIN_BODY_BYTES: usize = 4 * 1024 * 1024;
+/// An admin connection that says nothing is closed.
+pub const ADMIN_IDLE: Duration = Duration::from_secs(300);
+/// Orders waiting for the one who changes tables.
+pub const ADMIN_QUEUE: usize = 64;
+/// Every worker takes a new table within this time, or the engine is told to send it again.
+pub const WORKER_ACKNOWLEDGE: Duration = Duration::from_secs(5);
+/// Commands waiting for one worker.
+pub const WORKER_QUEUE: usize = 64;
+/// A proof is an ordinary request to the health path.
+pub const PROVE: Duration = Duration::from_secs(5);
+
+/// A stopping edge lets an idle client send one more request, answered with `Connection: close`, before it hangs up.
+pub const STOP_IDLE: Duration = Duration::from_secs(2);
+/// A stopping edge lets requests finish this long.
+pub const STOP_DRAIN: Duration = Duration::from_secs(30);
+
+/// Listening sockets handed over in one message; Linux carries at most 253.
+pub const HANDOVER_SOCKETS: usize = 128;
+/// The other side of a hand-over answers in this time.
+pub const HANDOVER_WAIT: Duration = Duration::from_secs(5);
+
+/// How long an accept loop rests when descriptors have run out.
+pub const ACCEPT_REST: Duration = Duration::from_millis(50);

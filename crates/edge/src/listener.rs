@@ -1,0 +1,123 @@
+//! Accepts connections and serves HTTP/1.1 and HTTP/2 on them. Stops without closing a queue others share.
+//! Refuses nothing; when connections have run out, new ones wait in the backlog.
+
+use crate::client::Client;
+use crate::client_io::ClientIo;
+use crate::worker::Worker;
+use crate::{forward, limits};
+use http::Request;
+use hyper::body::Incoming;
+use hyper::rt::Executor;
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::server::conn::auto;
+use socket2::{SockRef, TcpKeepalive};
+use std::future::Future;
+use std::io;
+use std::net::SocketAddr;
+use std::rc::Rc;
+use std::sync::Arc;
+use tokio::net::{TcpListener, TcpStream};
+
+/// Spawns on the worker's own thread.
+#[derive(Debug, Clone, Copy)]
+struct Local;
+
+impl<F: Future + 'static> Executor<F> for Local {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+/// Accepts connections until the stop.
+pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
+    let mut stop = worker.stop.clone();
+    loop {
+        let permit = Arc::clone(&worker.connections).acquire_owned();
+        let accepted = tokio::select! {
+            biased;
+            _ = stop.wait_for(|stopped| *stopped) => return,
+            accepted = async { (permit.await, listener.accept().await) } => accepted,
+        };
+        let (Ok(permit), accepted) = accepted else { return };
+        match accepted {
+            Ok((stream, peer)) => {
+                let worker = Rc::clone(&worker);
+                tokio::task::spawn_local(async move {
+                    serve(worker, stream, peer).await;
+                    drop(permit);
+                });
+            }
+            // Out of descriptors or memory: the connection stays in the backlog, and others may end meanwhile.
+            Err(error) if is_shortage(&error) => tokio::time::sleep(limits::ACCEPT_REST).await,
+            // The client gave up before it was accepted.
+            Err(_) => {}
+        }
+    }
+}
+
+fn is_shortage(error: &io::Error) -> bool {
+    use rustix::io::Errno;
+    let shortages = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    rustix::io::Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
+}
+
+async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+    // A socket that cannot be set up has just been closed by its client.
+    let Ok(local) = stream.local_addr() else { return };
+    if prepare(&stream, &worker).is_err() {
+        return;
+    }
+    let client = Client::new(peer, local);
+    let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&client.line), worker.waits));
+    let service = {
+        let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
+        service_fn(move |request: Request<Incoming>| {
+            forward::serve(Rc::clone(&worker), Rc::clone(&client), request)
+        })
+    };
+    let builder = builder();
+    let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(io, service));
+    tokio::select! {
+        // What went wrong on a client's connection is in the access log of its requests.
+        _ = connection.as_mut() => return,
+        () = farewell(&worker, &client) => {}
+    }
+    connection.as_mut().graceful_shutdown();
+    let _ = connection.await;
+}
+
+fn prepare(stream: &TcpStream, worker: &Worker) -> io::Result<()> {
+    stream.set_nodelay(true)?;
+    let socket = SockRef::from(stream);
+    socket.set_tcp_user_timeout(Some(worker.waits.client_stall))?;
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(worker.waits.client_stall))
+}
+
+fn builder() -> auto::Builder<Local> {
+    let mut builder = auto::Builder::new(Local);
+    builder
+        .http1()
+        .timer(TokioTimer::new())
+        // `ClientIo` keeps the time of heads: hyper's timer would also end idle connections.
+        .header_read_timeout(None)
+        .max_buf_size(limits::CLIENT_HEAD_BYTES)
+        .max_headers(limits::CLIENT_HEADERS);
+    builder
+        .http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits::CLIENT_STREAMS)
+        .max_header_list_size(limits::CLIENT_HEAD_BYTES as u32)
+        .keep_alive_interval(limits::CLIENT_PING);
+    builder
+}
+
+/// Waits for the stop, and then until this connection can be told so without losing a request on its way:
+/// closing an idle HTTP/1 connection at once would reset a client that is just about to send.
+async fn farewell(worker: &Worker, client: &Client) {
+    let mut stop = worker.stop.clone();
+    let _ = stop.wait_for(|stopped| *stopped).await;
+    let _ = tokio::time::timeout(worker.waits.stop_idle, client.closable()).await;
+}

@@ -1,0 +1,225 @@
+//! Keeps idle connections to replicas, one pool per worker, and hands out only those a request may safely go on.
+//! Refuses a stale one: hyper cannot say whether a connection has become readable since its task last ran, so the pool asks
+//! the kernel (`recv` with `MSG_PEEK`) right before use. See libraries.md, A.7, for why hyper-util's pool is not taken.
+
+use crate::body::Upload;
+use crate::claim::Replica;
+use crate::limits;
+use hyper::client::conn::http1::{self, SendRequest};
+use hyper_util::rt::TokioIo;
+use rustix::net::{RecvFlags, Shutdown};
+use std::cell::RefCell;
+use std::collections::{HashMap, HashSet};
+use std::io;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// Which idle connections a request may go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reuse {
+    /// Any: the request can be repeated if the connection turns out closed.
+    Any,
+    /// One used a moment ago and not readable: the request can never be repeated.
+    Recent,
+    /// None: the last one was stale.
+    Never,
+}
+
+/// The socket to a replica, shared between hyper's connection task and the pool.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    stream: TcpStream,
+    read: AtomicU64,
+    written: AtomicU64,
+}
+
+impl Wire {
+    /// Returns the bytes read from and written to the replica so far.
+    pub(crate) fn moved(&self) -> (u64, u64) {
+        (self.read.load(Relaxed), self.written.load(Relaxed))
+    }
+
+    /// Whether nothing waits to be read, not even the end of the stream: what a connection at rest looks like.
+    /// An idle replica has nothing to say, so a readable connection is closed, closing, or out of step.
+    fn is_quiet(&self) -> bool {
+        let mut byte = [0u8; 1];
+        let peeked = rustix::net::recv(&self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        matches!(peeked, Err(rustix::io::Errno::WOULDBLOCK))
+    }
+}
+
+/// hyper's side of the socket.
+struct WireIo(Arc<Wire>);
+
+impl AsyncRead for WireIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.0.stream.poll_read_ready(context))?;
+            match self.0.stream.try_read_buf(buffer) {
+                Ok(count) => {
+                    self.0.read.fetch_add(count as u64, Relaxed);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl WireIo {
+    fn poll_send(
+        &self,
+        context: &mut Context<'_>,
+        send: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.stream.poll_write_ready(context))?;
+            match send(&self.0.stream) {
+                Ok(count) => {
+                    self.0.written.fetch_add(count as u64, Relaxed);
+                    return Poll::Ready(Ok(count));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for WireIo {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_send(context, |stream| stream.try_write(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_send(context, |stream| stream.try_write_vectored(slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match rustix::net::shutdown(&self.0.stream, Shutdown::Write) {
+            // The replica was faster.
+            Ok(()) | Err(rustix::io::Errno::NOTCONN) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(error.into())),
+        }
+    }
+}
+
+/// A connection to a replica, ready for one request at a time.
+pub(crate) struct Lease {
+    pub(crate) sender: SendRequest<Upload>,
+    pub(crate) wire: Arc<Wire>,
+    /// Whether it has carried a request before.
+    pub(crate) used: bool,
+}
+
+/// Connects to a replica.
+pub(crate) async fn connect(replica: &Replica, limit: Duration) -> io::Result<Lease> {
+    let stream = tokio::time::timeout(limit, TcpStream::connect(replica.address)).await??;
+    stream.set_nodelay(true)?;
+    let wire = Arc::new(Wire { stream, read: AtomicU64::new(0), written: AtomicU64::new(0) });
+    let io = TokioIo::new(WireIo(Arc::clone(&wire)));
+    let mut builder = http1::Builder::new();
+    builder.max_buf_size(limits::UPSTREAM_BUFFER);
+    let (sender, connection) = builder.handshake(io).await.map_err(io::Error::other)?;
+    // Its errors reach whoever waits for the answer; an idle connection that ends is found closed in the pool.
+    tokio::task::spawn_local(connection.with_upgrades());
+    Ok(Lease { sender, wire, used: false })
+}
+
+struct Idle {
+    lease: Lease,
+    since: Instant,
+}
+
+/// The idle connections of one worker, the last used on top.
+#[derive(Default)]
+pub(crate) struct Pool {
+    idle: RefCell<HashMap<u64, Vec<Idle>>>,
+}
+
+impl Pool {
+    /// Takes a connection the request may go on.
+    pub(crate) fn take(&self, replica: u64, reuse: Reuse) -> Option<Lease> {
+        if reuse == Reuse::Never {
+            return None;
+        }
+        let mut idle = self.idle.borrow_mut();
+        let stack = idle.get_mut(&replica)?;
+        while let Some(Idle { lease, since }) = stack.pop() {
+            let age = since.elapsed();
+            if reuse == Reuse::Recent && age >= limits::UPSTREAM_IDLE_UNSAFE {
+                // Everything below is older. This one may still serve a request that can be repeated.
+                stack.push(Idle { lease, since });
+                return None;
+            }
+            let alive = age < limits::UPSTREAM_IDLE && lease.sender.is_ready();
+            if alive && (reuse == Reuse::Any || lease.wire.is_quiet()) {
+                return Some(lease);
+            }
+        }
+        None
+    }
+
+    /// Takes a connection back after its answer has ended. It becomes reusable once hyper's task has seen that end too.
+    pub(crate) fn put(self: &Rc<Self>, replica: u64, mut lease: Lease) {
+        lease.used = true;
+        if lease.sender.is_ready() {
+            self.keep(replica, lease);
+        } else if !lease.sender.is_closed() {
+            let pool = Rc::clone(self);
+            tokio::task::spawn_local(async move {
+                let settled = tokio::time::timeout(limits::UPSTREAM_SETTLE, lease.sender.ready()).await;
+                if let Ok(Ok(())) = settled {
+                    pool.keep(replica, lease);
+                }
+            });
+        }
+    }
+
+    fn keep(&self, replica: u64, lease: Lease) {
+        let mut idle = self.idle.borrow_mut();
+        let stack = idle.entry(replica).or_default();
+        if stack.len() >= limits::UPSTREAM_IDLE_CONNECTIONS {
+            stack.remove(0);
+        }
+        stack.push(Idle { lease, since: Instant::now() });
+    }
+
+    /// Closes the idle connections to replicas that take no new requests, so that these can end.
+    pub(crate) fn retain(&self, serving: &HashSet<u64>) {
+        self.idle.borrow_mut().retain(|replica, _| serving.contains(replica));
+    }
+
+    /// Closes the connections that have been idle too long.
+    pub(crate) fn sweep(&self) {
+        self.idle.borrow_mut().retain(|_, stack| {
+            stack.retain(|idle| {
+                idle.since.elapsed() < limits::UPSTREAM_IDLE && !idle.lease.sender.is_closed()
+            });
+            !stack.is_empty()
+        });
+    }
+}

@@ -1,0 +1,163 @@
+//! Lives one worker thread: accepts its share of connections, serves from its own copy of the routes, takes commands.
+//! Shares nothing that is locked while it waits; swapping the routes and claiming a replica happen on this one thread, so a
+//! table is acknowledged only when no request can still be routed by the one before.
+
+use crate::access_log::AccessLog;
+use crate::claim::{Claim, Flights};
+use crate::config::{Forwarded, Waits};
+use crate::count::Shard;
+use crate::pool::Pool;
+use crate::random::Random;
+use crate::route::Routes;
+use crate::{drain, limits, listener, prove};
+use manifest::edge::Proof;
+use rollout::names::{Revision, Target};
+use std::cell::RefCell;
+use std::collections::HashSet;
+use std::io;
+use std::net::TcpListener;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore, mpsc, oneshot, watch};
+use tokio::task::LocalSet;
+
+/// What a worker is told.
+pub(crate) enum Command {
+    /// Serve from these routes; answered when it does.
+    Install(Arc<Routes>, oneshot::Sender<()>),
+    /// Send a request the way a user's would go, and say who answered.
+    Prove(Target, oneshot::Sender<Result<Proof, String>>),
+}
+
+/// What a worker is started with.
+pub(crate) struct Setup {
+    pub(crate) listeners: Vec<TcpListener>,
+    pub(crate) routes: Arc<Routes>,
+    pub(crate) commands: mpsc::Receiver<Command>,
+    pub(crate) shard: Arc<Shard>,
+    pub(crate) access_log: Option<AccessLog>,
+    pub(crate) waits: Waits,
+    pub(crate) forwarded: Forwarded,
+    pub(crate) stop: watch::Receiver<bool>,
+}
+
+/// One worker, as its own tasks see it.
+pub(crate) struct Worker {
+    pub(crate) routes: RefCell<Arc<Routes>>,
+    /// Wakes requests that wait for another table.
+    pub(crate) swapped: Notify,
+    /// Wakes the drain watch.
+    pub(crate) reconsider: Notify,
+    pub(crate) flights: Rc<Flights>,
+    pub(crate) pool: Rc<Pool>,
+    pub(crate) random: Random,
+    pub(crate) shard: Arc<Shard>,
+    pub(crate) access_log: Option<AccessLog>,
+    pub(crate) waits: Waits,
+    pub(crate) forwarded: Forwarded,
+    pub(crate) stop: watch::Receiver<bool>,
+    pub(crate) connections: Arc<Semaphore>,
+}
+
+impl Worker {
+    /// Claims a replica of a revision that takes requests by the table of this moment.
+    /// None when it has no other replica, or takes no requests any more.
+    pub(crate) fn claim(&self, target: &Target, revision: Revision, without: &[u64]) -> Option<Claim> {
+        let routes = self.routes.borrow();
+        let arm = routes.target(target)?.arms().find(|arm| arm.revision == revision)?;
+        arm.balance.pick(without).map(|replica| self.flights.claim(replica))
+    }
+
+    /// Lets the drain watch look again: a request in flight has become another kind.
+    pub(crate) fn reconsider_drains(&self) {
+        self.reconsider.notify_one();
+    }
+
+    pub(crate) fn install(&self, routes: Arc<Routes>) {
+        let arms = routes.targets.iter().flat_map(|target| target.arms());
+        let serving: HashSet<u64> =
+            arms.flat_map(|arm| arm.balance.replicas()).map(|replica| replica.id).collect();
+        self.pool.retain(&serving);
+        self.routes.replace(routes);
+        self.swapped.notify_waiters();
+        self.reconsider.notify_one();
+    }
+
+    fn is_idle(&self) -> bool {
+        self.connections.available_permits() == limits::CLIENT_CONNECTIONS && self.flights.is_empty()
+    }
+}
+
+/// Runs a worker until it is stopped and its requests have ended. Blocks its thread.
+pub(crate) fn run(setup: Setup) -> io::Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    LocalSet::new().block_on(&runtime, live(setup))
+}
+
+async fn live(setup: Setup) -> io::Result<()> {
+    let Setup { listeners, routes, commands, shard, access_log, waits, forwarded, stop } = setup;
+    let worker = Rc::new(Worker {
+        routes: RefCell::new(routes),
+        swapped: Notify::new(),
+        reconsider: Notify::new(),
+        flights: Rc::default(),
+        pool: Rc::default(),
+        random: Random::seeded(),
+        shard,
+        access_log,
+        waits,
+        forwarded,
+        stop,
+        connections: Arc::new(Semaphore::new(limits::CLIENT_CONNECTIONS)),
+    });
+    for socket in listeners {
+        let socket = tokio::net::TcpListener::from_std(socket)?;
+        tokio::task::spawn_local(listener::accept(Rc::clone(&worker), socket));
+    }
+    tokio::task::spawn_local(drain::watch(Rc::clone(&worker)));
+    tokio::task::spawn_local(sweep(Rc::clone(&worker)));
+    tokio::select! {
+        () = obey(&worker, commands) => {}
+        () = stopped(&worker) => {}
+    }
+    Ok(())
+}
+
+async fn obey(worker: &Rc<Worker>, mut commands: mpsc::Receiver<Command>) {
+    while let Some(command) = commands.recv().await {
+        match command {
+            Command::Install(routes, done) => {
+                worker.install(routes);
+                // Nobody waits any more: the engine will ask again.
+                let _ = done.send(());
+            }
+            Command::Prove(target, reply) => {
+                let worker = Rc::clone(worker);
+                tokio::task::spawn_local(async move {
+                    let _ = reply.send(prove::prove(&worker, &target).await);
+                });
+            }
+        }
+    }
+}
+
+/// Waits for the stop, then for the requests in flight, at most as long as a stop may take.
+async fn stopped(worker: &Worker) {
+    let mut stop = worker.stop.clone();
+    // An error means that the one who could stop us is gone, which is a stop too.
+    let _ = stop.wait_for(|stopped| *stopped).await;
+    let emptied = async {
+        while !worker.is_idle() {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let _ = tokio::time::timeout(worker.waits.stop_drain, emptied).await;
+}
+
+async fn sweep(worker: Rc<Worker>) {
+    loop {
+        tokio::time::sleep(limits::UPSTREAM_IDLE / 4).await;
+        worker.pool.sweep();
+    }
+}
