@@ -59,7 +59,10 @@ fn every_room_imports_only_what_the_plan_allows() {
     let crates = dependencies();
     let rooms: BTreeSet<&str> = ROOMS.iter().map(|(room, _)| *room).collect();
     let found: BTreeSet<&str> = crates.keys().map(String::as_str).collect();
-    assert_eq!(found, rooms, "a crate was added or removed: bring the table and docs/ARCHITECTURE.md up to date");
+    assert_eq!(
+        found, rooms,
+        "a crate was added or removed: bring the table and docs/ARCHITECTURE.md up to date"
+    );
 
     for (room, allowed) in ROOMS {
         let inside = crates[*room].iter().filter(|name| rooms.contains(name.as_str()));
@@ -88,7 +91,8 @@ fn sources() -> Vec<(String, String)> {
         .output()
         .expect("git runs");
     let names = String::from_utf8(output.stdout).expect("names are text");
-    let read = |name: &str| std::fs::read_to_string(root().join(name)).ok().map(|text| (name.to_owned(), text));
+    let read =
+        |name: &str| std::fs::read_to_string(root().join(name)).ok().map(|text| (name.to_owned(), text));
     names.lines().filter_map(read).collect()
 }
 
@@ -102,7 +106,8 @@ fn no_file_grows_past_its_limit() {
     let mut wrong = Vec::new();
     for (name, text) in sources() {
         let lines = without_tests(&text).lines().count();
-        let limit = FILES_TOO_LONG.iter().find(|(known, _)| *known == name).map_or(FILE_LINES_MAX, |known| known.1);
+        let limit =
+            FILES_TOO_LONG.iter().find(|(known, _)| *known == name).map_or(FILE_LINES_MAX, |known| known.1);
         if lines > limit {
             wrong.push(format!("{name}: {lines} lines, limit {limit}"));
         }

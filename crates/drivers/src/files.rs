@@ -49,10 +49,15 @@ pub fn create<T: Serialize>(path: &Path, value: &T, durable: Durable) -> io::Res
 /// Reads the JSON in `path`. None: there is no such file.
 pub fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(io::Error::from),
+        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| about(path, error.into())),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(error) => Err(error),
+        Err(error) => Err(about(path, error)),
     }
+}
+
+/// Adds the path to an error of the system, which names none.
+pub fn about(path: &Path, error: io::Error) -> io::Error {
+    io::Error::new(error.kind(), format!("`{}`: {error}", path.display()))
 }
 
 /// Makes the folder and those above it.
@@ -107,6 +112,21 @@ pub fn as_file_name(name: &str) -> String {
         }
     }
     text
+}
+
+/// Returns the name that [`as_file_name`] made into this file name. None: it made no such file name.
+pub fn of_file_name(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        if byte == b'%' {
+            let digits = [rest.next()?, rest.next()?];
+            bytes.push(u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?);
+        } else {
+            bytes.push(byte);
+        }
+    }
+    String::from_utf8(bytes).ok()
 }
 
 fn to_json<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
@@ -174,6 +194,9 @@ mod tests {
         assert_eq!(as_file_name("web@local"), "web@local");
         assert_eq!(as_file_name("d-7/before deploy"), "d-7%2fbefore%20deploy");
         assert_eq!(as_file_name(".."), "%2e.");
+        for name in ["web@local", "d-7/before deploy", "..", "100 %", "ü"] {
+            assert_eq!(of_file_name(&as_file_name(name)).as_deref(), Some(name));
+        }
     }
 
     #[test]

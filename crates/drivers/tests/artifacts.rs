@@ -52,7 +52,8 @@ fn the_same_content_has_the_same_digest_wherever_it_lies() {
 #[test]
 fn content_name_executable_bit_link_and_empty_folder_are_each_part_of_the_digest() {
     let (dir, store) = store();
-    let changes: [(&str, fn(&Path)); 6] = [
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 6] = [
         ("content", |at| fs::write(at.join("page.html"), "hellO").unwrap()),
         ("name", |at| fs::rename(at.join("page.html"), at.join("page.htm")).unwrap()),
         ("bit", |at| fs::set_permissions(at.join("bin/serve"), fs::Permissions::from_mode(0o644)).unwrap()),

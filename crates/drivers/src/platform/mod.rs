@@ -1,5 +1,8 @@
 //! Looks at and changes one service on one platform. The narrow waist: two methods, one closed set of changes.
 
+pub mod fake;
+pub mod process;
+
 use rollout::change::{Change, Observed};
 use rollout::names::{Generation, Target};
 use std::future::Future;

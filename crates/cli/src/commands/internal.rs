@@ -1,0 +1,81 @@
+//! `internal`: the processes of an environment, started by the supervisor and by the engine; never by people.
+
+use crate::args::Globals;
+use crate::context::Context;
+use crate::exit::{self, Failure};
+use crate::rooms;
+use manifest::service::EnvironmentConfig;
+use std::ffi::OsString;
+
+/// One process of an environment.
+#[derive(Debug, clap::Args)]
+pub struct Args {
+    #[command(subcommand)]
+    pub role: Role,
+}
+
+/// Which one.
+#[derive(Debug, clap::Subcommand)]
+pub enum Role {
+    /// Carries requests.
+    Edge,
+    /// Makes it so and remembers.
+    Engine {
+        /// Nothing of the environment was running before.
+        #[arg(long)]
+        fresh: bool,
+    },
+    /// Becomes one replica.
+    #[command(disable_help_flag = true)]
+    Replica {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+    /// Runs one task.
+    #[command(disable_help_flag = true)]
+    Task {
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+        args: Vec<OsString>,
+    },
+}
+
+pub fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
+    match args.role {
+        Role::Replica { args } => rooms::become_replica(args),
+        Role::Task { args } => rooms::run_task(args),
+        Role::Edge => daemon("edge", globals, |context, _| rooms::run_edge(&context.paths)),
+        Role::Engine { fresh } => daemon("engine", globals, |context, environment| {
+            rooms::run_engine(&context.paths, environment, fresh)
+        }),
+    }
+}
+
+/// Runs a process that should not end by itself. When it gives up, its reason waits for whoever asks.
+fn daemon(
+    name: &str,
+    globals: &Globals,
+    life: impl FnOnce(&Context, EnvironmentConfig) -> Result<(), Failure>,
+) -> Result<u8, Failure> {
+    let context = Context::new(globals)?;
+    let lived = read_environment(&context).and_then(|environment| life(&context, environment));
+    match lived {
+        Ok(()) => Ok(exit::DONE),
+        Err(failure) => {
+            let text = serde_json::to_vec(&failure).expect("BUG: a failure has a JSON form");
+            // The log has it too, should the disk be the matter.
+            let _ = std::fs::write(context.paths.failure(name), text);
+            Err(failure)
+        }
+    }
+}
+
+fn read_environment(context: &Context) -> Result<EnvironmentConfig, Failure> {
+    let path = context.paths.environment();
+    let failed = |error: &dyn std::fmt::Display| {
+        Failure::new(exit::BUG, format!("read {}", path.display()))
+            .because(error)
+            .then("`medeclipse up` writes it: bring the environment up with that")
+    };
+    let text = std::fs::read(&path).map_err(|error| failed(&error))?;
+    serde_json::from_slice(&text).map_err(|error| failed(&error))
+}

@@ -1,0 +1,44 @@
+//! Carries out verbs. Each has a file with one rhythm: arguments, call, render, exit code.
+
+pub mod completions;
+pub mod deploy;
+pub mod doctor;
+pub mod down;
+pub mod dry_run;
+pub mod history;
+pub mod init;
+pub mod internal;
+pub mod logs;
+pub mod maintenance;
+pub mod operate;
+pub mod rollback;
+pub mod scale;
+pub mod status;
+pub mod up;
+
+use crate::args::Verb;
+use crate::context::Context;
+use crate::exit::Failure;
+
+/// Carries out a verb; returns the exit code.
+pub async fn run(verb: Verb, context: &Context) -> Result<u8, Failure> {
+    match verb {
+        Verb::Up(args) => up::run(args, context).await,
+        Verb::Down(args) => down::run(args, context).await,
+        Verb::Deploy(args) => deploy::run(args, context).await,
+        Verb::Status(args) => status::run(args, context).await,
+        Verb::Rollback(args) => rollback::run(args, context).await,
+        Verb::Promote(args) => operate::promote(args, context).await,
+        Verb::Abort(args) => operate::abort(args, context).await,
+        Verb::Pause(args) => operate::pause(args, context).await,
+        Verb::Resume(args) => operate::resume(args, context).await,
+        Verb::Maintenance(args) => maintenance::run(args, context).await,
+        Verb::Scale(args) => scale::run(args, context).await,
+        Verb::History(args) => history::run(args, context).await,
+        Verb::Logs(args) => logs::run(args, context).await,
+        Verb::Doctor(args) => doctor::run(args, context).await,
+        Verb::Init(args) => init::run(args, context),
+        Verb::Completions(args) => Ok(completions::run(args)),
+        Verb::Internal(_) => unreachable!("BUG: internal verbs are carried out before there is a context"),
+    }
+}

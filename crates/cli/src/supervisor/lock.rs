@@ -1,0 +1,102 @@
+//! Makes sure that a state directory has one supervisor: a locked file that names it. The lock ends with the
+//! process, however it ends; the pid in the file means something only while the lock is held.
+
+use crate::exit::{self, Failure};
+use drivers::paths::StatePaths;
+use rustix::fs::{FlockOperation, flock};
+use rustix::process::Pid;
+use std::fs::{File, OpenOptions};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+
+/// Held by the supervisor as long as it lives.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Takes the lock, or says who has it.
+    pub fn take(paths: &StatePaths) -> Result<Self, Failure> {
+        let path = paths.supervisor_pid();
+        let failed = |error: &dyn std::fmt::Display| {
+            Failure::new(exit::REFUSED, format!("lock {}", path.display()))
+                .because(error)
+                .then("is the state directory writable, and on a local file system? `medeclipse doctor`")
+        };
+        let mut file = open(&path).map_err(|error| failed(&error))?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) => {}
+            Err(rustix::io::Errno::WOULDBLOCK) => return Err(taken(paths, &mut file)),
+            Err(error) => return Err(failed(&error)),
+        }
+        let written = file
+            .set_len(0)
+            .and_then(|()| file.rewind())
+            .and_then(|()| writeln!(file, "{}", rustix::process::getpid().as_raw_nonzero()));
+        written.map_err(|error| failed(&error))?;
+        Ok(Self { _file: file })
+    }
+}
+
+/// Returns the supervisor that runs for this state directory.
+pub fn holder(paths: &StatePaths) -> Option<Pid> {
+    let mut file = File::open(paths.supervisor_pid()).ok()?;
+    match flock(&file, FlockOperation::NonBlockingLockShared) {
+        // Nobody holds it: the pid in it is of the past. Ours ends with `file`.
+        Ok(()) => None,
+        Err(_) => pid_in(&mut file),
+    }
+}
+
+fn open(path: &Path) -> std::io::Result<File> {
+    OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path)
+}
+
+fn pid_in(file: &mut File) -> Option<Pid> {
+    let mut text = String::new();
+    file.rewind().ok()?;
+    file.read_to_string(&mut text).ok()?;
+    Pid::from_raw(text.trim().parse().ok()?)
+}
+
+fn taken(paths: &StatePaths, file: &mut File) -> Failure {
+    let who = pid_in(file)
+        .map_or_else(|| "another process".to_owned(), |pid| format!("process {}", pid.as_raw_nonzero()));
+    Failure::new(exit::REFUSED, format!("bring {} up", paths.root().display()))
+        .because(format!("it is up already: {who} runs it"))
+        .then("`medeclipse status` shows it, `medeclipse down` ends it; a second environment needs another --state and other ports")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn paths() -> (tempfile::TempDir, StatePaths) {
+        let folder = tempfile::tempdir().unwrap();
+        let paths = StatePaths::new(folder.path(), None).unwrap();
+        std::fs::create_dir_all(paths.run()).unwrap();
+        (folder, paths)
+    }
+
+    #[test]
+    fn a_second_supervisor_is_refused_by_the_pid_of_the_first() {
+        let (_folder, paths) = paths();
+        let _first = Lock::take(&paths).unwrap();
+
+        let refused = Lock::take(&paths).unwrap_err();
+
+        assert_eq!(refused.exit, exit::REFUSED);
+        assert!(refused.cause.unwrap().contains(&std::process::id().to_string()));
+        assert_eq!(holder(&paths), Some(rustix::process::getpid()));
+    }
+
+    #[test]
+    fn a_pid_file_nobody_locks_is_of_the_past() {
+        let (_folder, paths) = paths();
+        drop(Lock::take(&paths).unwrap());
+
+        assert_eq!(holder(&paths), None);
+        assert!(Lock::take(&paths).is_ok());
+    }
+}

@@ -1,0 +1,354 @@
+//! Owns the listening sockets and the children: runs the edge and the engine as processes of their own, starts them
+//! again when they end, takes in orphans. Touches no request and no replica. Begin at [`Supervisor::run`].
+
+pub mod child;
+mod give;
+pub mod listeners;
+pub mod lock;
+mod owner;
+mod reaper;
+pub mod stop;
+pub mod takeover;
+
+use crate::client::Client;
+use crate::exit::{self, Failure};
+use child::{Child, Who};
+use drivers::paths::StatePaths;
+use engine::api::wire::{Accepted, SettingsRequest, Status};
+use manifest::edge::EdgeState;
+use manifest::service::Manifest;
+use rustix::process::Pid;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+use takeover::Left;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+
+/// How long edge and engine may take to answer after `up`: reading a long journal is the slowest part.
+pub const START_MAX: Duration = Duration::from_secs(30);
+/// Between two looks whether they answer: a share of the 300 ms `up` may take.
+const ASK_AGAIN: Duration = Duration::from_millis(10);
+/// One answer while starting.
+const ANSWER: Duration = Duration::from_secs(2);
+/// Between two looks at the sizes of the logs.
+const LOG_LOOK: Duration = Duration::from_secs(60);
+/// Ends of a child in a row, without having answered once, after which `up` gives up.
+const START_ATTEMPTS: u32 = 3;
+/// How long the edge that was taken over from may finish its requests.
+const OLD_EDGE_MAX: Duration = stop::DRAIN_MAX;
+
+/// What the supervisor was woken by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Woken {
+    /// Time passed, or a child ended and was taken care of.
+    Again,
+    /// Somebody wants the environment to end.
+    Stop,
+}
+
+/// The parent of an environment.
+pub struct Supervisor {
+    paths: StatePaths,
+    _lock: lock::Lock,
+    edge: Child,
+    engine: Child,
+    left: Left,
+    addresses: Vec<SocketAddr>,
+    _giving: give::Giving,
+    child_ended: Signal,
+    terminate: Signal,
+    interrupt: Signal,
+    log_look: Instant,
+    say: fn(&str),
+}
+
+/// What an environment that is up says about itself.
+#[derive(Debug)]
+pub struct Up {
+    pub status: Status,
+    pub addresses: Vec<SocketAddr>,
+}
+
+impl Supervisor {
+    /// Takes the state directory and the sockets; starts nothing yet.
+    pub fn new(paths: &StatePaths, manifest: &Manifest, say: fn(&str)) -> Result<Self, Failure> {
+        prepare(paths)?;
+        let lock = lock::Lock::take(paths)?;
+        let mut left = Left::find(paths);
+        let listeners = listeners::open(&manifest.environment.listen, std::mem::take(&mut left.listeners))?;
+        adopt_orphans()?;
+        raise_descriptors();
+        write_environment(paths, manifest)?;
+        let deaf = |error: std::io::Error| Failure::new(exit::BUG, "listen for signals").because(error);
+        let addresses = listeners::addresses(&listeners);
+        // Only a machine or environment that starts anew may doubt what was running.
+        let fresh = left.is_nothing();
+        Ok(Self {
+            paths: paths.clone(),
+            _lock: lock,
+            edge: Child::new(Who::Edge, false),
+            engine: Child::new(Who::Engine, fresh),
+            left,
+            addresses,
+            _giving: give::start(paths, Arc::new(listeners))?,
+            child_ended: signal(SignalKind::child()).map_err(deaf)?,
+            terminate: signal(SignalKind::terminate()).map_err(deaf)?,
+            interrupt: signal(SignalKind::interrupt()).map_err(deaf)?,
+            log_look: Instant::now(),
+            say,
+        })
+    }
+
+    /// Starts the edge and the engine, replacing those a dead supervisor left. Returns once both answer and the
+    /// engine knows the manifest's settings; None: somebody wanted it to end meanwhile.
+    pub async fn start(&mut self, manifest: &Manifest) -> Result<Option<Up>, Failure> {
+        if let Some(old) = self.left.engine.take() {
+            // Replicas and routes do not depend on it: a kill at any moment is part of its design.
+            old.end(Duration::from_secs(2)).await.map_err(|error| self.not_replaced(Who::Engine, &error))?;
+        }
+        let deadline = Instant::now() + START_MAX;
+        if !self.until_answers(Who::Edge, deadline).await? {
+            return Ok(None);
+        }
+        if let Some(old) = self.left.edge.take() {
+            tokio::spawn(async move { old.end(OLD_EDGE_MAX).await });
+        }
+        if !self.until_answers(Who::Engine, deadline).await? {
+            return Ok(None);
+        }
+        let client = self.client();
+        let settings = SettingsRequest { services: manifest.services.clone() };
+        client.post::<Vec<Accepted>>("/v1/settings", &settings).await?;
+        let status = client.get("/v1/status").await?;
+        let pid = rustix::process::getpid().as_raw_nonzero();
+        std::fs::write(self.paths.ready(), format!("{pid}\n"))
+            .map_err(|error| not_prepared(&self.paths, &error))?;
+        Ok(Some(Up { status, addresses: self.addresses.clone() }))
+    }
+
+    /// Ends what a start that failed has begun. An engine that answers knows replicas, and is ended like any other.
+    pub async fn abandon(&mut self) -> Result<(), Failure> {
+        let client = self.client().within(ANSWER);
+        if answers(Who::Engine, self.engine.pid, &client).await {
+            return self.stop().await;
+        }
+        (self.edge.start_at, self.engine.start_at) = (None, None);
+        for child in [&self.edge, &self.engine] {
+            if let Some(process) = child.process() {
+                process.end(ANSWER).await.map_err(|error| self.not_replaced(child.who, &error))?;
+            }
+        }
+        self.reap()?;
+        stop::clean(&self.paths).map_err(|error| not_prepared(&self.paths, &error))
+    }
+
+    /// Keeps both running until somebody wants the environment to end.
+    pub async fn run(&mut self) -> Result<(), Failure> {
+        while self.wake(Duration::from_secs(3600)).await? == Woken::Again {}
+        Ok(())
+    }
+
+    /// Ends the environment: the edge drains, then the replicas stop. Asked a second time, it drains no longer.
+    pub async fn stop(&mut self) -> Result<(), Failure> {
+        let say = self.say;
+        let keep_replicas = self.paths.keep_replicas().exists();
+        (self.edge.start_at, self.engine.start_at) = (None, None);
+        // Gone from here on for everybody who waits for it.
+        child::remove(&self.paths.ready()).map_err(|error| not_prepared(&self.paths, &error))?;
+        if let Some(edge) = self.edge.process() {
+            let mut tell = |text: &str| say(text);
+            tokio::select! {
+                done = stop::edge(&edge, &mut tell) => done?,
+                _ = self.terminate.recv() => stop::kill(&edge)?,
+                _ = self.interrupt.recv() => stop::kill(&edge)?,
+            }
+        }
+        self.reap()?;
+        self.edge.start_at = None;
+        let stopped = self.stop_engine(keep_replicas).await;
+        self.reap()?;
+        stop::clean(&self.paths).map_err(|error| not_prepared(&self.paths, &error))?;
+        stopped
+    }
+
+    /// Only the engine knows the replicas: one that died is started once more to stop them.
+    async fn stop_engine(&mut self, keep_replicas: bool) -> Result<(), Failure> {
+        if self.engine.pid.is_none() {
+            self.engine.start(&self.paths)?;
+            let client = self.client().within(ANSWER);
+            let until = Instant::now() + START_MAX;
+            while !answers(Who::Engine, self.engine.pid, &client).await && Instant::now() < until {
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        }
+        let Some(engine) = self.engine.process() else { return Ok(()) };
+        let say = self.say;
+        stop::engine(&self.paths, &engine, keep_replicas, &mut |text| say(text)).await
+    }
+
+    fn client(&self) -> Client {
+        Client::new(&self.paths.engine_socket(), crate::client::DEADLINE)
+    }
+
+    fn child(&mut self, who: Who) -> &mut Child {
+        match who {
+            Who::Edge => &mut self.edge,
+            Who::Engine => &mut self.engine,
+        }
+    }
+
+    /// Waits until a child answers, starting both as they are due. False: somebody wants the environment to end.
+    async fn until_answers(&mut self, who: Who, deadline: Instant) -> Result<bool, Failure> {
+        let socket = match who {
+            Who::Edge => self.paths.edge_socket(),
+            Who::Engine => self.paths.engine_socket(),
+        };
+        let client = Client::new(&socket, ANSWER);
+        loop {
+            self.start_due()?;
+            if answers(who, self.child(who).pid, &client).await {
+                return Ok(true);
+            }
+            if self.child(who).gave_up(START_ATTEMPTS) || Instant::now() >= deadline {
+                let paths = self.paths.clone();
+                return Err(self.child(who).reason(&paths));
+            }
+            if self.wake(ASK_AGAIN).await? == Woken::Stop {
+                return Ok(false);
+            }
+        }
+    }
+
+    /// Sleeps until something happens, at most `limit`, and takes care of it.
+    async fn wake(&mut self, limit: Duration) -> Result<Woken, Failure> {
+        self.start_due()?;
+        let mut until = (Instant::now() + limit).min(self.log_look + LOG_LOOK);
+        for due in [self.edge.start_at, self.engine.start_at].into_iter().flatten() {
+            until = until.min(due);
+        }
+        tokio::select! {
+            _ = self.child_ended.recv() => self.reap()?,
+            _ = self.terminate.recv() => return Ok(Woken::Stop),
+            _ = self.interrupt.recv() => return Ok(Woken::Stop),
+            () = tokio::time::sleep_until(until.into()) => {}
+        }
+        self.look_at_logs();
+        Ok(Woken::Again)
+    }
+
+    fn start_due(&mut self) -> Result<(), Failure> {
+        let now = Instant::now();
+        for child in [&mut self.edge, &mut self.engine] {
+            // The new edge goes first: while an old one runs, the engine waits for it in `start`.
+            if child.start_at.is_some_and(|due| due <= now) {
+                child.start(&self.paths)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn reap(&mut self) -> Result<(), Failure> {
+        let known: Vec<Pid> = [self.edge.pid, self.engine.pid].into_iter().flatten().collect();
+        let ended = reaper::reap(&known, &self.paths.reaped()).map_err(|error| {
+            Failure::new(exit::BUG, "take in processes that ended")
+                .because(error)
+                .then("is the state directory's disk full? `medeclipse doctor`")
+        });
+        let ended = match ended {
+            Ok(ended) => ended,
+            // Requests flow without it: say it, and try again at the next end.
+            Err(failure) => {
+                (self.say)(&format!("cannot {}: {}", failure.error, failure.cause.unwrap_or_default()));
+                return Ok(());
+            }
+        };
+        for (pid, how) in ended {
+            for who in Who::BOTH {
+                if self.child(who).pid == Some(pid) {
+                    self.child(who).has_ended(how);
+                    (self.say)(&format!("the {} ended ({how}): starting it again", who.name()));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn look_at_logs(&mut self) {
+        if self.log_look.elapsed() < LOG_LOOK {
+            return;
+        }
+        self.log_look = Instant::now();
+        for name in ["edge", "engine", "supervisor"] {
+            if let Err(error) = child::rotate(&self.paths.log(name)) {
+                (self.say)(&format!("cannot rotate {name}.log: {error}"));
+            }
+        }
+    }
+
+    fn not_replaced(&self, who: Who, error: &std::io::Error) -> Failure {
+        Failure::new(
+            exit::REFUSED,
+            format!("replace the {} that runs in {}", who.name(), self.paths.root().display()),
+        )
+        .because(error)
+        .then("bring the environment up as the user it ran as, or as root")
+    }
+}
+
+/// Whether this very child answers: the socket may still be the one of the process before it.
+async fn answers(who: Who, pid: Option<Pid>, client: &Client) -> bool {
+    let Some(pid) = pid.map(|pid| pid.as_raw_nonzero().get().unsigned_abs()) else { return false };
+    match who {
+        Who::Edge => client.get::<EdgeState>("/v1/state").await.is_ok_and(|state| state.pid == pid),
+        Who::Engine => client.get::<Status>("/v1/status").await.is_ok_and(|status| status.engine.pid == pid),
+    }
+}
+
+/// Makes the folders of the state directory, closed to other users.
+pub fn prepare(paths: &StatePaths) -> Result<(), Failure> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    let make = |path: &std::path::Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
+    let close =
+        |path: &std::path::Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700));
+    let (run, logs, reaped) = (paths.run(), paths.logs(), paths.reaped());
+    make(paths.root())
+        .and_then(|()| make(&run))
+        .and_then(|()| make(&logs))
+        .and_then(|()| make(&reaped))
+        .and_then(|()| make(paths.sockets()))
+        // Commands are a privilege: whoever made these folders before, they are closed now.
+        .and_then(|()| close(&run))
+        .and_then(|()| close(paths.sockets()))
+        .map_err(|error| not_prepared(paths, &error))
+}
+
+fn not_prepared(paths: &StatePaths, error: &std::io::Error) -> Failure {
+    Failure::new(exit::REFUSED, format!("write to the state directory {}", paths.root().display()))
+        .because(error)
+        .then("make it writable, free some disk space, or choose another with --state DIR; `medeclipse doctor` looks")
+}
+
+fn write_environment(paths: &StatePaths, manifest: &Manifest) -> Result<(), Failure> {
+    let text = serde_json::to_vec_pretty(&manifest.environment).expect("BUG: an environment has a JSON form");
+    let draft = paths.environment().with_extension("draft");
+    std::fs::write(&draft, text)
+        .and_then(|()| std::fs::rename(&draft, paths.environment()))
+        .and_then(|()| child::remove(&paths.ready()))
+        .and_then(|()| child::remove(&paths.keep_replicas()))
+        .map_err(|error| not_prepared(paths, &error))
+}
+
+/// Replicas whose engine died become our children, so that somebody learns how they end.
+fn adopt_orphans() -> Result<(), Failure> {
+    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
+        .map_err(|error| Failure::new(exit::BUG, "become the reaper of orphans").because(error))
+}
+
+/// Takes as many file descriptors as the system gives: each connection is one, and children inherit the limit.
+fn raise_descriptors() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    // Refused: then `doctor` finds the low limit, and fewer connections are possible.
+    let _ = setrlimit(Resource::Nofile, limit);
+}

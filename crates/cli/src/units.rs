@@ -1,0 +1,86 @@
+//! Reads and writes times the way people do: `30s`, `10m`, `2026-11-22 10:00:00`. Refuses a number without a unit.
+
+use rollout::names::Millis;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// Reads `350ms`, `30s`, `10m`, `1h`, also with a fraction: `2.5s`.
+pub fn duration(text: &str) -> Result<Duration, String> {
+    let text = text.trim();
+    let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
+    let (number, unit) = text.split_at(digits);
+    let seconds_per = match unit.trim() {
+        "ms" => 0.001,
+        "s" => 1.0,
+        "m" | "min" => 60.0,
+        "h" => 3600.0,
+        "" => return Err("it has no unit: write 30s, 10m or 1h".to_owned()),
+        _ => return Err("write a number with ms, s, m or h: 30s".to_owned()),
+    };
+    let number: f64 = number.parse().map_err(|_| "write a number with ms, s, m or h: 30s".to_owned())?;
+    Duration::try_from_secs_f64(number * seconds_per).map_err(|_| "it is out of bounds".to_owned())
+}
+
+/// Writes a duration as the rest of the output does.
+pub fn spoken(duration: Duration) -> String {
+    Millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)).to_string()
+}
+
+/// Returns the wall clock in milliseconds since the Unix epoch.
+pub fn now() -> Millis {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
+}
+
+/// Writes a moment as UTC: `2026-11-22 10:00:00`.
+pub fn date_time(at: Millis) -> String {
+    let (year, month, day) = civil(at.0 / 86_400_000);
+    format!("{year:04}-{month:02}-{day:02} {}", clock(at))
+}
+
+/// Writes the time of day of a moment, UTC: `10:00:00`.
+pub fn clock(at: Millis) -> String {
+    let seconds = at.0 / 1000 % 86_400;
+    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
+}
+
+/// Returns year, month, day of a day counted from 1970-01-01 (H. Hinnant, "chrono-compatible low-level date
+/// algorithms", `civil_from_days`).
+fn civil(days: u64) -> (u64, u64, u64) {
+    let shifted = days + 719_468;
+    let era = shifted / 146_097;
+    let day_of_era = shifted % 146_097;
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted_month = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
+    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
+    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_carry_units() {
+        assert_eq!(duration("350ms"), Ok(Duration::from_millis(350)));
+        assert_eq!(duration("30s"), Ok(Duration::from_secs(30)));
+        assert_eq!(duration("2.5m"), Ok(Duration::from_secs(150)));
+        assert_eq!(duration("0s"), Ok(Duration::ZERO));
+        assert_eq!(duration("1h"), Ok(Duration::from_secs(3600)));
+    }
+
+    #[test]
+    fn a_bare_number_a_wrong_unit_and_nonsense_are_refused() {
+        for text in ["30", "", "5 apples", "s", "-1s", "1e400s", "1..2s"] {
+            assert!(duration(text).is_err(), "`{text}` was accepted");
+        }
+    }
+
+    #[test]
+    fn moments_are_written_as_calendar_dates() {
+        assert_eq!(date_time(Millis(0)), "1970-01-01 00:00:00");
+        assert_eq!(date_time(Millis(951_782_400_000)), "2000-02-29 00:00:00");
+        assert_eq!(date_time(Millis(1_795_341_600_123)), "2026-11-22 10:00:00");
+    }
+}

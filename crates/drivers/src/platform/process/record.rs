@@ -1,0 +1,325 @@
+//! Keeps what is known of each replica and task on disk: one folder each, every file in it with one writer.
+//! Nothing is read, changed and written back, so a crash or a second engine can never undo what another wrote.
+//!
+//! | file | written by | means |
+//! |---|---|---|
+//! | `record.json` | engine, before the launch | this is meant to run |
+//! | `claim.json` | shim, or engine after five seconds; the first one wins | it runs as this process, or never will |
+//! | `failure.json` | shim | why the program could not be started |
+//! | `command.json` | shim of a task | the process group of the command |
+//! | `stopping.json` | engine | asked to go, since when, how patiently |
+//! | `ended.json` | whoever learns it first | how it ended |
+
+use super::cgroup;
+use super::proc::Identity;
+use crate::files::{self, Durable};
+use rollout::change::{Ended, TaskId};
+use rollout::names::{Millis, ReplicaId, Revision, Target};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use std::fs;
+use std::io;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+
+/// What a replica is meant to be. Holds no environment: values there may be secrets.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ReplicaRecord {
+    pub replica: ReplicaId,
+    pub revision: Revision,
+    pub address: SocketAddr,
+    pub launched_at: Millis,
+    pub command: Vec<String>,
+    #[serde(default)]
+    pub cgroup: Option<cgroup::Place>,
+}
+
+/// What a task is meant to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TaskRecord {
+    pub id: TaskId,
+    pub launched_at: Millis,
+    pub command: Vec<String>,
+    pub deadline: Millis,
+}
+
+/// Decides once whether a launch takes place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Claim {
+    Runs(Identity),
+    /// The shim came too late; it must not start anything.
+    Withdrawn,
+}
+
+/// A stop that was asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Stopping {
+    pub since: Millis,
+    pub grace: Millis,
+}
+
+/// The folder of one replica or task.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Folder(pub PathBuf);
+
+impl Folder {
+    /// Makes the folder with its record, on disk when this returns. False: it was there.
+    pub fn create<T: Serialize>(&self, record: &T) -> io::Result<bool> {
+        files::folder(&self.0)?;
+        files::create(&self.0.join("record.json"), record, Durable::Yes)
+    }
+
+    pub fn record<T: DeserializeOwned>(&self) -> io::Result<Option<T>> {
+        files::read(&self.0.join("record.json"))
+    }
+
+    pub fn claim(&self) -> io::Result<Option<Claim>> {
+        // A claim cut short by a crash of the machine speaks of a process of the boot before.
+        match files::read(&self.0.join("claim.json")) {
+            Err(error) if error.kind() == io::ErrorKind::InvalidData || is_cut(&error) => {
+                Ok(Some(Claim::Withdrawn))
+            }
+            other => other,
+        }
+    }
+
+    /// Decides the launch; returns the decision that holds.
+    pub fn decide(&self, claim: &Claim) -> io::Result<Claim> {
+        if files::create(&self.0.join("claim.json"), claim, Durable::No)? {
+            return Ok(claim.clone());
+        }
+        self.claim()?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
+    }
+
+    pub fn failure(&self) -> Option<String> {
+        files::read(&self.0.join("failure.json")).ok().flatten()
+    }
+
+    pub fn set_failure(&self, text: &str) -> io::Result<()> {
+        files::replace(&self.0.join("failure.json"), &text, Durable::No)
+    }
+
+    pub fn command(&self) -> io::Result<Option<Identity>> {
+        files::read(&self.0.join("command.json"))
+    }
+
+    pub fn set_command(&self, command: &Identity) -> io::Result<()> {
+        files::replace(&self.0.join("command.json"), command, Durable::No)
+    }
+
+    pub fn stopping(&self) -> io::Result<Option<Stopping>> {
+        files::read(&self.0.join("stopping.json"))
+    }
+
+    /// Asks for the stop; the first asking holds.
+    pub fn stop(&self, stopping: &Stopping) -> io::Result<()> {
+        files::create(&self.0.join("stopping.json"), stopping, Durable::Yes).map(|_| ())
+    }
+
+    pub fn ended(&self) -> io::Result<Option<Ended>> {
+        files::read(&self.0.join("ended.json"))
+    }
+
+    /// Records the end; returns the end that holds.
+    pub fn end(&self, ended: Ended) -> io::Result<Ended> {
+        if files::create(&self.0.join("ended.json"), &ended, Durable::Yes)? {
+            return Ok(ended);
+        }
+        Ok(self.ended()?.unwrap_or(ended))
+    }
+
+    /// Forgets it all. Renamed first, so that a half-removed folder is never read as a record.
+    pub fn remove(&self) -> io::Result<()> {
+        let name = self.0.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
+        let gone = self.0.with_file_name(format!(".gone-{}-{name}", std::process::id()));
+        match fs::rename(&self.0, &gone) {
+            Ok(()) => fs::remove_dir_all(gone),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    pub fn exists(&self) -> bool {
+        self.0.is_dir()
+    }
+}
+
+/// Where everything lies below the state directory.
+#[derive(Debug, Clone)]
+pub struct Layout {
+    state: PathBuf,
+}
+
+impl Layout {
+    pub fn new(state: &Path) -> Self {
+        Self { state: state.to_owned() }
+    }
+
+    /// Makes the folders that are always there.
+    pub fn make(&self) -> io::Result<()> {
+        for folder in [self.replicas_dir(), self.tasks_dir(), self.logs_dir(), self.empty()] {
+            files::folder(&folder)?;
+        }
+        Ok(())
+    }
+
+    /// Where a program without an artefact starts.
+    pub fn empty(&self) -> PathBuf {
+        self.state.join("empty")
+    }
+
+    pub fn ports_lock(&self) -> PathBuf {
+        self.replicas_dir().join(".ports.lock")
+    }
+
+    pub fn target(&self, target: &Target) -> PathBuf {
+        self.replicas_dir().join(files::as_file_name(&target.to_string()))
+    }
+
+    pub fn replica(&self, target: &Target, replica: &ReplicaId) -> Folder {
+        Folder(self.target(target).join(files::as_file_name(replica.as_str())))
+    }
+
+    pub fn tasks(&self, target: &Target) -> PathBuf {
+        self.tasks_dir().join(files::as_file_name(&target.to_string()))
+    }
+
+    pub fn task(&self, target: &Target, id: &TaskId) -> Folder {
+        Folder(self.tasks(target).join(files::as_file_name(&id.to_string())))
+    }
+
+    pub fn logs(&self, target: &Target) -> PathBuf {
+        self.logs_dir().join(files::as_file_name(&target.to_string()))
+    }
+
+    pub fn replicas_dir(&self) -> PathBuf {
+        self.state.join("replicas")
+    }
+
+    pub fn tasks_dir(&self) -> PathBuf {
+        self.state.join("tasks")
+    }
+
+    pub fn logs_dir(&self) -> PathBuf {
+        self.state.join("logs")
+    }
+
+    /// Returns the targets that have a folder below `dir`.
+    pub fn targets(&self, dir: &Path) -> io::Result<Vec<Target>> {
+        let names = folders(dir)?
+            .into_iter()
+            .filter_map(|Folder(path)| files::of_file_name(path.file_name()?.to_str()?)?.parse().ok());
+        Ok(names.collect())
+    }
+
+    /// Returns every replica's folder and record of a target, in the order of their launches.
+    pub fn replicas(&self, target: &Target) -> io::Result<Vec<(Folder, ReplicaRecord)>> {
+        let mut replicas: Vec<(Folder, ReplicaRecord)> = with_records(&self.target(target))?;
+        replicas.sort_by_key(|(_, record)| (record.revision, number(&record.replica)));
+        Ok(replicas)
+    }
+
+    /// Returns every task's folder and record of a target, in the order of their launches.
+    pub fn task_records(&self, target: &Target) -> io::Result<Vec<(Folder, TaskRecord)>> {
+        let mut tasks: Vec<(Folder, TaskRecord)> = with_records(&self.tasks(target))?;
+        tasks.sort_by(|(_, one), (_, two)| (one.launched_at, &one.id).cmp(&(two.launched_at, &two.id)));
+        Ok(tasks)
+    }
+}
+
+/// Returns the number at the end of a replica's name: `web-3-1` is number 1.
+pub fn number(replica: &ReplicaId) -> u32 {
+    replica.as_str().rsplit('-').next().and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// Returns the revision in a replica's name: `web-3-1` is of revision 3.
+pub fn revision_of(replica: &str) -> Option<Revision> {
+    replica.rsplit('-').nth(1)?.parse().ok().map(Revision)
+}
+
+fn with_records<T: DeserializeOwned>(dir: &Path) -> io::Result<Vec<(Folder, T)>> {
+    let mut found = Vec::new();
+    for folder in folders(dir)? {
+        // Without a record the engine died before it meant anything by the folder.
+        if let Some(record) = folder.record()? {
+            found.push((folder, record));
+        }
+    }
+    Ok(found)
+}
+
+/// Returns the folders in `dir`, sorted; those whose name begins with a dot are on their way out.
+pub fn folders(dir: &Path) -> io::Result<Vec<Folder>> {
+    let entries = match fs::read_dir(dir) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let mut found = Vec::new();
+    for entry in entries {
+        let entry = entry?;
+        let hidden = entry.file_name().to_string_lossy().starts_with('.');
+        if !hidden && entry.file_type()?.is_dir() {
+            found.push(Folder(entry.path()));
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+fn is_cut(error: &io::Error) -> bool {
+    error.kind() == io::ErrorKind::UnexpectedEof
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_shim_that_comes_after_the_withdrawal_learns_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder(dir.path().to_owned());
+
+        assert_eq!(folder.decide(&Claim::Withdrawn).unwrap(), Claim::Withdrawn);
+
+        let late = Claim::Runs(Identity::own().unwrap());
+        assert_eq!(folder.decide(&late).unwrap(), Claim::Withdrawn);
+    }
+
+    #[test]
+    fn an_engine_that_withdraws_too_late_learns_who_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder(dir.path().to_owned());
+        let runs = Claim::Runs(Identity::own().unwrap());
+
+        assert_eq!(folder.decide(&runs).unwrap(), runs);
+
+        assert_eq!(folder.decide(&Claim::Withdrawn).unwrap(), runs);
+    }
+
+    #[test]
+    fn a_claim_cut_short_by_a_crash_counts_as_withdrawn() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder(dir.path().to_owned());
+        fs::write(dir.path().join("claim.json"), "").unwrap();
+
+        assert_eq!(folder.claim().unwrap(), Some(Claim::Withdrawn));
+    }
+
+    #[test]
+    fn the_first_end_holds() {
+        let dir = tempfile::tempdir().unwrap();
+        let folder = Folder(dir.path().to_owned());
+
+        assert_eq!(folder.end(Ended::Code(3)).unwrap(), Ended::Code(3));
+        assert_eq!(folder.end(Ended::Unknown).unwrap(), Ended::Code(3));
+    }
+
+    #[test]
+    fn names_of_replicas_tell_revision_and_number_also_when_the_service_has_dashes() {
+        assert_eq!(revision_of("back-office-12-3"), Some(Revision(12)));
+        assert_eq!(number(&ReplicaId::new("back-office-12-3")), 3);
+        assert_eq!(revision_of("web"), None);
+    }
+}
