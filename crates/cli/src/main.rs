@@ -26,6 +26,9 @@ use exit::Failure;
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
+    if let Some(ended) = rooms::become_replica_or_task() {
+        return ended;
+    }
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return misread(&error),

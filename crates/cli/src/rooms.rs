@@ -4,13 +4,16 @@
 use crate::exit::{self, Failure, Mistakes};
 use crate::output;
 use drivers::paths::StatePaths;
+use edge::EdgeConfig;
+use engine::{EngineConfig, EngineError};
 use manifest::Color;
 use manifest::overrides::Overrides;
 use manifest::service::{EnvironmentConfig, Manifest, ServiceConfig};
-use std::ffi::OsString;
-use std::io;
-use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
+use std::process::ExitCode;
+
+/// The verb of our own processes.
+const INTERNAL: &str = "internal";
 
 /// Reads a manifest for one environment.
 pub fn parse_manifest(text: &str, file_name: &str, environment: &str) -> Result<Manifest, Failure> {
@@ -43,38 +46,47 @@ pub fn override_with(overrides: &Overrides, service: &mut ServiceConfig) -> Resu
     })
 }
 
-/// Hands the listening sockets to whoever is at the other end.
-pub fn send_listeners(stream: &UnixStream, listeners: &[TcpListener]) -> io::Result<()> {
-    let _ = (stream, listeners);
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-/// Takes the listening sockets from whoever is at the other end.
-pub fn receive_listeners(stream: &UnixStream) -> io::Result<Vec<TcpListener>> {
-    let _ = stream;
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-/// Lives as the edge.
+/// Lives as the edge, with the listening sockets the supervisor gives.
 pub fn run_edge(paths: &StatePaths) -> Result<(), Failure> {
-    let _ = paths;
-    Err(Failure::new(exit::BUG, "run the edge").because("it is not built in yet"))
+    let listeners = UnixStream::connect(paths.supervisor_socket())
+        .and_then(|stream| edge::handover::receive_listeners(&stream))
+        .map_err(|error| {
+            Failure::new(exit::BUG, "get the listening sockets from the supervisor")
+                .because(error)
+                .then("the edge is started by `medeclipse up`, not by hand")
+        })?;
+    let config = EdgeConfig {
+        admin_socket: paths.edge_socket(),
+        handover_socket: paths.handover_socket(),
+        access_log: Some(paths.log("access")),
+        ..EdgeConfig::new(paths.root(), listeners)
+    };
+    edge::run(config).map_err(|error| chained(&error, exit::BUG, error.next()))
 }
 
-/// Lives as the engine.
+/// Lives as the engine. Replicas are started by the very file this process runs.
 pub fn run_engine(paths: &StatePaths, environment: EnvironmentConfig, fresh: bool) -> Result<(), Failure> {
-    let _ = (paths, environment, fresh);
-    Err(Failure::new(exit::BUG, "run the engine").because("it is not built in yet"))
+    let shim = vec!["/proc/self/exe".into(), INTERNAL.into()];
+    let config = EngineConfig { paths: paths.clone(), environment, fresh, shim };
+    engine::run(config).map_err(|error| {
+        let EngineError::Start { why, next, .. } = &error;
+        Failure::new(exit::REFUSED, error.to_string()).because(why).then(next)
+    })
 }
 
-/// Becomes a replica; returns only when that fails.
-pub fn become_replica(args: Vec<OsString>) -> Result<u8, Failure> {
-    let _ = args;
-    Err(Failure::new(exit::BUG, "start a replica").because("it is not built in yet"))
+/// Becomes the replica or the task that the command line asks for; None: it asks for something else. Looked at
+/// before anything else is: nothing a service's environment holds may keep its replicas from starting.
+pub fn become_replica_or_task() -> Option<ExitCode> {
+    let mut args = std::env::args_os().skip(1);
+    let asked = args.next().is_some_and(|arg| arg == INTERNAL)
+        && std::env::args_os().nth(2).is_some_and(|role| role == "replica" || role == "task");
+    asked.then(|| drivers::platform::process::shim::run(args))
 }
 
-/// Runs one task to its end.
-pub fn run_task(args: Vec<OsString>) -> Result<u8, Failure> {
-    let _ = args;
-    Err(Failure::new(exit::BUG, "run a task").because("it is not built in yet"))
+fn chained(error: &dyn std::error::Error, exit: u8, next: &str) -> Failure {
+    let failure = Failure::new(exit, error.to_string()).then(next);
+    match error.source() {
+        Some(cause) => failure.because(cause),
+        None => failure,
+    }
 }

@@ -1,11 +1,11 @@
-//! `internal`: the processes of an environment, started by the supervisor and by the engine; never by people.
+//! `internal`: the processes of an environment, started by the supervisor; never by people. `internal replica` and
+//! `internal task` are none of them: `main` hands those on before it reads any argument.
 
 use crate::args::Globals;
 use crate::context::Context;
 use crate::exit::{self, Failure};
 use crate::rooms;
 use manifest::service::EnvironmentConfig;
-use std::ffi::OsString;
 
 /// One process of an environment.
 #[derive(Debug, clap::Args)]
@@ -25,24 +25,10 @@ pub enum Role {
         #[arg(long)]
         fresh: bool,
     },
-    /// Becomes one replica.
-    #[command(disable_help_flag = true)]
-    Replica {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<OsString>,
-    },
-    /// Runs one task.
-    #[command(disable_help_flag = true)]
-    Task {
-        #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
-        args: Vec<OsString>,
-    },
 }
 
 pub fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
     match args.role {
-        Role::Replica { args } => rooms::become_replica(args),
-        Role::Task { args } => rooms::run_task(args),
         Role::Edge => daemon("edge", globals, |context, _| rooms::run_edge(&context.paths)),
         Role::Engine { fresh } => daemon("engine", globals, |context, environment| {
             rooms::run_engine(&context.paths, environment, fresh)

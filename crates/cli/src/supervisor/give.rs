@@ -1,7 +1,6 @@
 //! Gives the edge its listening sockets, over a socket of our own. Gives them to no other user.
 
 use crate::exit::{self, Failure};
-use crate::rooms;
 use drivers::paths::StatePaths;
 use std::io;
 use std::net::TcpListener;
@@ -62,5 +61,5 @@ fn hand_out(stream: tokio::net::UnixStream, listeners: &[TcpListener]) -> io::Re
     // Some bytes and descriptors: they fit the socket's buffer, so this does not wait for the reader.
     stream.set_nonblocking(false)?;
     stream.set_write_timeout(Some(GIVE))?;
-    rooms::send_listeners(&stream, listeners)
+    edge::handover::send_listeners(&stream, listeners)
 }

@@ -22,13 +22,15 @@ pub fn open(addresses: &[SocketAddr], handed_over: Vec<TcpListener>) -> Result<V
         }
     }
     let mut all = Vec::new();
+    // The edge takes a bounded number of sockets in one message.
+    let each = PER_ADDRESS_MAX.min(edge::limits::HANDOVER_SOCKETS / addresses.len().max(1)).max(1);
     for &address in addresses {
         // Port 0 stands for any port: whatever the running edge has is as good.
         let same = |had: &SocketAddr| *had == address || (address.port() == 0 && had.ip() == address.ip());
         let (taken_over, rest): (Vec<_>, Vec<_>) = kept.into_iter().partition(|(had, _)| same(had));
         kept = rest;
         if taken_over.is_empty() {
-            all.extend(open_one(address).map_err(|error| refused(address, &error))?);
+            all.extend(open_one(address, each).map_err(|error| refused(address, &error))?);
         } else {
             all.extend(taken_over.into_iter().map(|(_, listener)| listener));
         }
@@ -47,9 +49,9 @@ pub fn addresses(listeners: &[TcpListener]) -> Vec<SocketAddr> {
     addresses
 }
 
-fn open_one(address: SocketAddr) -> io::Result<Vec<TcpListener>> {
+fn open_one(address: SocketAddr, most: usize) -> io::Result<Vec<TcpListener>> {
     probe(address)?;
-    let count = std::thread::available_parallelism().map_or(1, usize::from).min(PER_ADDRESS_MAX);
+    let count = std::thread::available_parallelism().map_or(1, usize::from).min(most);
     let first = listen(address)?;
     let address = first.local_addr()?;
     let mut listeners = vec![first];

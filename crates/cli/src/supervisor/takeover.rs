@@ -3,7 +3,6 @@
 
 use super::child::Who;
 use crate::process::Process;
-use crate::rooms;
 use drivers::paths::StatePaths;
 use std::net::TcpListener;
 use std::os::unix::net::UnixStream;
@@ -39,5 +38,5 @@ fn take_over(paths: &StatePaths) -> std::io::Result<Vec<TcpListener>> {
     let stream = UnixStream::connect(paths.handover_socket())?;
     stream.set_read_timeout(Some(HAND_OVER))?;
     stream.set_write_timeout(Some(HAND_OVER))?;
-    rooms::receive_listeners(&stream)
+    edge::handover::receive_listeners(&stream)
 }
