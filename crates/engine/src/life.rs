@@ -67,7 +67,11 @@ async fn live(config: EngineConfig) -> Result<(), EngineError> {
     let clock = Arc::new(Clock::start());
     let artifacts = Store::open(state_dir.join("artifacts"))
         .map_err(|error| EngineError::start(&error.to_string(), chain(&error), &error.next()))?;
-    let platform = platform(&config, artifacts.clone())?;
+    let now = {
+        let clock = clock.clone();
+        Arc::new(move || clock.now())
+    };
+    let platform = platform(&config, artifacts.clone(), now)?;
     let edge = EdgeLink::new(config.paths.edge_socket());
     let accepted = wait_for_edge(&edge).await;
     let targets = Targets::open(&config, platform.clone(), artifacts, edge.clone(), clock.clone(), accepted);
@@ -124,7 +128,11 @@ fn lock(config: &EngineConfig) -> Result<File, EngineError> {
     Ok(file)
 }
 
-fn platform(config: &EngineConfig, artifacts: Store) -> Result<Arc<ProcessPlatform>, EngineError> {
+fn platform(
+    config: &EngineConfig,
+    artifacts: Store,
+    now: drivers::platform::process::Clock,
+) -> Result<Arc<ProcessPlatform>, EngineError> {
     let platform = ProcessPlatform::new(ProcessConfig {
         state_dir: config.paths.root().to_owned(),
         ports: config.environment.ports,
@@ -132,6 +140,7 @@ fn platform(config: &EngineConfig, artifacts: Store) -> Result<Arc<ProcessPlatfo
         shim: config.shim.clone(),
         environment: config.environment.name.clone(),
         artifacts,
+        now,
     });
     let platform = platform.map_err(|error| {
         EngineError::start("use the process platform", error, "make the state directory writable")
@@ -194,10 +203,7 @@ async fn housekeep(
         if let Some(by_ms) = clock.step() {
             targets.clock_stepped(by_ms).await;
         }
-        let platform = platform.clone();
-        // Rotation copies files: not on the threads that decide.
-        let kept = tokio::task::spawn_blocking(move || platform.housekeep()).await;
-        if let Ok(Err(error)) = kept {
+        if let Err(error) = platform.housekeep().await {
             crate::log(&format!("cannot rotate logs: {error}"));
         }
         targets.collect_garbage().await;

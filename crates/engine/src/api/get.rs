@@ -8,6 +8,7 @@ use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::IntoResponse;
+use rollout::names::ReplicaId;
 use rollout::names::{Revision, Target};
 use serde::Deserialize;
 
@@ -92,10 +93,9 @@ pub async fn logs(
 ) -> Result<Json<Vec<LogLines>>, ApiError> {
     let platform = api.platform.clone();
     let lines = query.lines.unwrap_or(LINES_DEFAULT).min(LINES_MAX);
-    let read = tokio::task::spawn_blocking(move || {
-        platform.logs(&query.target, query.revision.map(Revision), query.replica.as_deref(), lines)
-    });
-    let found = read.await.map_err(|error| unreadable(&error.to_string()))?;
+    let found = platform
+        .logs(&query.target, query.revision.map(Revision), query.replica.map(ReplicaId::new), lines)
+        .await;
     let found = found.map_err(|error| unreadable(&error.to_string()))?;
     let each = |log: drivers::platform::process::LogTail| LogLines {
         revision: log.revision,

@@ -13,10 +13,9 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use rollout::machine::OperatorCommand;
 use rollout::names::{Actor, Target};
-use std::time::Duration;
 
 /// How long replicas may take to end at a shutdown.
-const STOP_GRACE: Duration = Duration::from_secs(10);
+const STOP_GRACE: rollout::names::Millis = rollout::names::Millis::seconds(10);
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
@@ -98,9 +97,8 @@ pub async fn shutdown(
 ) -> Result<Json<serde_json::Value>, ApiError> {
     api.targets.end_unfinished().await;
     api.targets.stop().await;
-    let mut left = 0;
     if !request.keep_replicas {
-        left = api.platform.stop_all(STOP_GRACE).await.map_err(|error| ApiError {
+        api.platform.stop_all(STOP_GRACE).await.map_err(|error| ApiError {
             error: "stop the replicas".to_owned(),
             cause: Some(error.to_string()),
             next: Some("look for processes with MEDECLIPSE_SERVICE in their environment".to_owned()),
@@ -108,7 +106,7 @@ pub async fn shutdown(
         })?;
     }
     api.shutdown.notify_one();
-    Ok(Json(serde_json::json!({ "replicas_left": left })))
+    Ok(Json(serde_json::json!({ "kept_replicas": request.keep_replicas })))
 }
 
 fn accepted(target: Target, answered: Answered) -> Json<Accepted> {

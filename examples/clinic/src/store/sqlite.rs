@@ -15,6 +15,9 @@ use tokio::time::timeout;
 const READERS: usize = 3;
 /// How long a statement waits for the writer of another process, and a request for a connection of this one.
 const BUSY: Duration = Duration::from_secs(5);
+/// Pause between two looks at a lock. SQLite's own grow to 100 ms, and two processes that write all the time then starve
+/// each other for seconds.
+const BUSY_PAUSE: Duration = Duration::from_millis(1);
 /// Pause between two attempts to open a file that another process is just changing over to the write-ahead log.
 const OPEN_PAUSE: Duration = Duration::from_millis(10);
 
@@ -39,7 +42,7 @@ impl Sqlite {
                     Migration::Expand => expand(connection),
                     Migration::Contract => contract(connection),
                 };
-                connection.busy_timeout(BUSY)?;
+                connection.busy_handler(Some(wait))?;
                 done
             })
             .await
@@ -136,12 +139,18 @@ fn open(path: &Path) -> Result<Connection, StoreError> {
 
 fn prepare(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
-    connection.busy_timeout(BUSY)?;
+    connection.busy_handler(Some(wait))?;
     connection.pragma_update(None, "journal_mode", "WAL")?;
     // Safe against a crash of the process; a power failure may cost the last moments but never the file.
     connection.pragma_update(None, "synchronous", "NORMAL")?;
     connection.pragma_update(None, "journal_size_limit", 16 * 1024 * 1024)?;
     Ok(connection)
+}
+
+/// Waits for a lock; false after `BUSY`, whatever the clock does.
+fn wait(times: i32) -> bool {
+    std::thread::sleep(BUSY_PAUSE);
+    u128::from(times.unsigned_abs()) < BUSY.as_millis() / BUSY_PAUSE.as_millis()
 }
 
 fn is_busy(error: &rusqlite::Error) -> bool {

@@ -3,12 +3,18 @@
 
 use super::support::{Clinic, PATIENCE, Process, appointment, command};
 use rustix::process::{Signal, geteuid};
+use std::io::Write;
 use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 use tempfile::{TempDir, tempdir};
+
+/// Says aloud that a test did not run. Not by `eprintln!`, which the test harness keeps to itself.
+fn skipped(why: &str) {
+    std::io::stderr().write_all(format!("skipped: {why}\n").as_bytes()).unwrap();
+}
 
 /// PostgreSQL refuses to run as root, so then it runs as the user its package made.
 struct Postgres {
@@ -30,7 +36,7 @@ impl Postgres {
             .collect();
         versions.sort();
         let Some(binaries) = versions.pop() else {
-            eprintln!("skipped: PostgreSQL is not installed (apt-get install postgresql)");
+            skipped("PostgreSQL is not installed (apt-get install postgresql)");
             return None;
         };
         let user = geteuid().is_root().then(|| (id("-u"), id("-g")));
@@ -110,7 +116,7 @@ fn redis(folder: &Path) -> Option<Process> {
     match started {
         Ok(child) => Some(Process(child)),
         Err(error) => {
-            eprintln!("skipped: Redis cannot be started (apt-get install redis-server): {error}");
+            skipped(&format!("Redis cannot be started (apt-get install redis-server): {error}"));
             None
         }
     }
