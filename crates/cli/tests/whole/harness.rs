@@ -1,8 +1,10 @@
 //! Runs the real binary in an environment of its own, the way a user does, and leaves nothing behind.
 
 use serde_json::Value;
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
@@ -108,14 +110,36 @@ health   = {{ live = "/api/health/live", ready = "/api/health/ready", interval =
     }
 
     pub fn write_manifest(&self, services: &str) {
-        // Ports of tests that run side by side must not meet: each takes a range of its own, by its listening port.
-        let first = 20_000 + (u32::from(self.address.port()) * 97 % 380) * 100;
+        // Ports of tests that run side by side must not meet: each takes a range of its own, by its listening port,
+        // and below those the kernel gives to clients.
+        let first = 10_000 + (u32::from(self.address.port()) * 97 % 225) * 100;
         let text = format!(
             "{services}\n[environment.local]\nlisten = \"{}\"\nports = \"{first}-{}\"\n",
             self.address,
-            first + 199
+            first + 99
         );
         std::fs::write(self.manifest(), text).expect("the manifest is written");
+    }
+
+    /// Replaces a part of the manifest, as an editor would.
+    pub fn edit(&self, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.manifest()).expect("the manifest is read");
+        assert!(text.contains(from), "the manifest has no {from:?}");
+        std::fs::write(self.manifest(), text.replace(from, to)).expect("the manifest is written");
+    }
+
+    /// Writes an executable file beside the manifest.
+    pub fn write_program(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("BUG: a file is in a folder"))
+            .expect("its folder is made");
+        std::fs::write(&path, text).expect("the program is written");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("it is made executable");
+        path
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
     }
 
     pub fn manifest(&self) -> PathBuf {
@@ -194,12 +218,44 @@ health   = {{ live = "/api/health/live", ready = "/api/health/ready", interval =
         self.status()["services"][0].clone()
     }
 
+    /// Waits until the first service is in this phase.
+    pub fn wait_for_phase(&self, phase: &str) -> Value {
+        eventually(&format!("the phase is {phase}"), 20, || {
+            Some(self.service()).filter(|service| service["phase"] == phase)
+        })
+    }
+
+    /// Returns the deployments, oldest first.
+    pub fn history(&self) -> Vec<Value> {
+        let ran = self.ok(&["history", "--json", "--limit", "100"]);
+        let mut rows: Vec<Value> = serde_json::from_str(&ran.out).expect("history is JSON");
+        rows.reverse();
+        rows
+    }
+
+    /// Returns the outcomes of the deployments, oldest first; those that run have none.
+    pub fn outcomes(&self) -> Vec<String> {
+        self.history().iter().map(|row| row["outcome"].as_str().unwrap_or("running").to_owned()).collect()
+    }
+
+    /// Returns the processes of the clinic's replicas of one version.
+    pub fn replicas_of(&self, version: &str) -> Vec<u32> {
+        let needle = format!("CLINIC_VERSION={version}\0");
+        let is_replica = |pid: &u32| {
+            let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+            read("cmdline").starts_with(b"./clinic")
+                && String::from_utf8_lossy(&read("environ")).contains(&needle)
+        };
+        processes_of(self.folder.path()).into_iter().filter(is_replica).collect()
+    }
+
     /// Returns every event of the journals, oldest first.
     pub fn events(&self) -> Vec<Value> {
         let api = self.status()["api"].as_str().expect("the API's address").replace("http://", "");
         let mut stream = TcpStream::connect(&api).expect("the API answers");
         stream.set_read_timeout(Some(Duration::from_millis(700))).expect("a timeout is set");
-        write!(stream, "GET /v1/events?detail=1 HTTP/1.1\r\nHost: {api}\r\n\r\n").expect("the request is sent");
+        write!(stream, "GET /v1/events?detail=1 HTTP/1.1\r\nHost: {api}\r\n\r\n")
+            .expect("the request is sent");
         let lines = BufReader::new(stream).lines().map_while(Result::ok);
         lines.filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect()
     }
@@ -214,7 +270,13 @@ health   = {{ live = "/api/health/live", ready = "/api/health/ready", interval =
         self.request("GET", path, &[], "").expect("an answer")
     }
 
-    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> std::io::Result<Answer> {
+    pub fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> std::io::Result<Answer> {
         request(self.address, method, path, headers, body)
     }
 
@@ -224,7 +286,8 @@ health   = {{ live = "/api/health/live", ready = "/api/health/ready", interval =
     }
 
     pub fn engine_log(&self) -> String {
-        let read = |name: &str| std::fs::read_to_string(self.state().join("logs").join(name)).unwrap_or_default();
+        let read =
+            |name: &str| std::fs::read_to_string(self.state().join("logs").join(name)).unwrap_or_default();
         format!("--- engine.log\n{}\n--- edge.log\n{}", read("engine.log"), read("edge.log"))
     }
 
@@ -243,7 +306,7 @@ impl Drop for Env {
         if down.code != 0 && !std::thread::panicking() {
             panic!("`medeclipse down` failed: {} {}", down.out, down.err);
         }
-        let left = processes_of(&self.state());
+        let left = processes_of(self.folder.path());
         for pid in &left {
             kill(*pid, "KILL");
         }
@@ -253,16 +316,17 @@ impl Drop for Env {
     }
 }
 
-/// Returns the processes that have this state directory in their environment or arguments.
-pub fn processes_of(state: &Path) -> Vec<u32> {
-    let needle = state.to_string_lossy().into_owned();
+/// Returns the processes that have this folder in their environment or arguments, or run in it.
+pub fn processes_of(folder: &Path) -> Vec<u32> {
+    let needle = folder.to_string_lossy().into_owned();
     let pids = std::fs::read_dir("/proc").expect("/proc is there").flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(|pid| *pid != std::process::id())
         .filter(|pid| {
             let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
             let all = [read("cmdline"), read("environ")].concat();
-            String::from_utf8_lossy(&all).contains(&needle)
+            let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+            String::from_utf8_lossy(&all).contains(&needle) || cwd.starts_with(folder)
         })
         .collect()
 }
@@ -283,7 +347,8 @@ impl Running {
 
     /// Waits for its end, at most `seconds`.
     pub fn end(mut self, seconds: u64) -> Ran {
-        let status = eventually("the command ends", seconds, || self.child.try_wait().expect("it can be waited for"));
+        let status =
+            eventually("the command ends", seconds, || self.child.try_wait().expect("it can be waited for"));
         let mut ran = Ran { code: status.code().unwrap_or(-1), out: String::new(), err: String::new() };
         if let Some(mut out) = self.child.stdout.take() {
             out.read_to_string(&mut ran.out).expect("its output can be read");
@@ -313,7 +378,8 @@ pub fn request(
 ) -> std::io::Result<Answer> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+    let mut head =
+        format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
         head.push_str(&format!("Host: {address}\r\n"));
     }
