@@ -8,6 +8,8 @@ pub const CLIENT_HEAD: Duration = Duration::from_secs(10);
 pub const CLIENT_IDLE: Duration = Duration::from_secs(75);
 /// A client that stops sending its body, or stops acknowledging ours, is given up after this.
 pub const CLIENT_STALL: Duration = Duration::from_secs(60);
+/// The kernel asks a silent client whether it is still there.
+pub const CLIENT_KEEPALIVE: Duration = Duration::from_secs(60);
 /// Bytes of one request's head, and of one connection's read buffer. nginx: 4 × 8 KiB.
 pub const CLIENT_HEAD_BYTES: usize = 64 * 1024;
 /// Header fields of one request; hyper answers 431 beyond.
