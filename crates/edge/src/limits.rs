@@ -25,6 +25,8 @@ pub const CLIENT_PING: Duration = Duration::from_secs(30);
 pub const UPSTREAM_CONNECT: Duration = Duration::from_secs(2);
 /// From the last byte of the request sent to the head of the answer.
 pub const UPSTREAM_HEAD: Duration = Duration::from_secs(60);
+/// A plain answer that has begun goes on within this time. Event streams and WebSockets may be silent for ever.
+pub const UPSTREAM_SILENCE: Duration = Duration::from_secs(300);
 /// Requests that must not be repeated go only on connections idle for less: the shortest keep-alive timeout
 /// seen in common servers is one second, so the replica's own timer cannot fire while the request is on its way.
 pub const UPSTREAM_IDLE_UNSAFE: Duration = Duration::from_millis(500);

@@ -50,7 +50,10 @@ async fn e15_a_client_that_leaves_an_upload_is_499_too() {
 
 #[tokio::test]
 async fn every_request_is_in_one_class() {
-    let bench = Bench::start_with(|config| config.waits.upstream_head = Duration::from_millis(200));
+    let bench = Bench::start_with(|config| {
+        config.waits.upstream_head = Duration::from_millis(200);
+        config.waits.upstream_silence = Duration::from_millis(200);
+    });
     let web = Replica::start("web").await;
     bench.put(Table::new("web", 1).stable(1, &[web.address])).await;
 
@@ -58,14 +61,16 @@ async fn every_request_is_in_one_class() {
     for path in ["/", "/status/404", "/status/500", "/status/503", "/reset", "/gate"] {
         statuses.push(bench.get(path).await.status.as_u16());
     }
-    assert!(bench.client().await.send(request("/short")).await.is_err());
+    for cut in ["/short", "/late"] {
+        assert!(bench.client().await.send(request(cut)).await.is_err(), "{cut}");
+    }
     assert_eq!(statuses, [200, 404, 500, 503, 502, 504]);
     drop(web);
     until(|| async { bench.get("/").await.header("x-medeclipse-error") == "connect" }).await;
 
-    let rows = bench.counted(8).await;
+    let rows = bench.counted(9).await;
     assert_eq!(total(&rows, "client_errors"), 1);
-    for (class, count) in [("status", 2), ("timeout", 1), ("early_eof", 1)] {
+    for (class, count) in [("status", 2), ("timeout", 2), ("early_eof", 1)] {
         assert_eq!(total_errors(&rows, class), count, "{class}");
     }
     // Requests sent while the replica was dying may have been reset.

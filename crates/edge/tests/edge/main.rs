@@ -5,6 +5,7 @@ mod counts;
 mod drain;
 mod hostile;
 mod maintenance;
+mod process;
 mod restart;
 mod routing;
 mod splits;

@@ -158,3 +158,21 @@ async fn head_and_empty_answers_free_their_connection() {
     assert_eq!(bench.in_flight().await, (0, 0));
     assert_eq!((web.requests(), web.connections()), (40, 1));
 }
+
+#[tokio::test]
+async fn a_client_that_expects_to_be_told_is_told_to_continue() {
+    let (bench, _web) = bench().await;
+    let mut stream = TcpStream::connect(bench.address).await.unwrap();
+    let head = "POST / HTTP/1.1\r\nHost: a\r\nConnection: close\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n";
+
+    stream.write_all(head.as_bytes()).await.unwrap();
+    let mut go = [0; 25];
+    tokio::time::timeout(PATIENCE, stream.read_exact(&mut go)).await.unwrap().unwrap();
+    stream.write_all(b"abc").await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+
+    assert_eq!(&go, b"HTTP/1.1 100 Continue\r\n\r\n");
+    assert!(answer.contains(r#""body":"abc""#), "{answer}");
+    assert!(!answer.contains("expect"), "{answer}");
+}

@@ -130,7 +130,7 @@ async fn serve(stream: TcpStream, shared: Shared, idle: Option<Duration>) {
         let Some(idle) = idle else { return std::future::pending().await };
         // An even count means that no request is being answered.
         loop {
-            let even = *watching.borrow_and_update() % 2 == 0;
+            let even = watching.borrow_and_update().is_multiple_of(2);
             match tokio::time::timeout(idle, watching.changed()).await {
                 Err(_) if even => return,
                 _ => {}
