@@ -128,7 +128,7 @@ impl Shared {
         let failed = |error: io::Error| cannot(what, &error);
         let _lock = Lock::take(&self.layout.ports_lock()).map_err(failed)?;
         let address = SocketAddr::new(self.config.host, self.port(what)?);
-        let group = PathBuf::from(files::as_file_name(&self.config.environment))
+        let group = PathBuf::from(&self.group)
             .join(files::as_file_name(&target.to_string()))
             .join(files::as_file_name(replica.as_str()));
         let cgroup = self.groups.make(&group, placed.spec.resources).map_err(failed)?;

@@ -1,7 +1,7 @@
 //! Says what is there: folders on disk, processes in /proc. Changes nothing but what it remembers of listeners.
 
 use super::record::{Claim, Folder, Layout, ReplicaRecord};
-use super::{Shared, listen, logs};
+use super::{Shared, listen, logs, proc};
 use rollout::change::{Ended, Observed, ObservedReplica, ObservedTask, ReplicaState};
 use rollout::names::Target;
 use std::io;
@@ -50,9 +50,13 @@ impl Shared {
         let Some(Claim::Runs(identity)) = folder.claim()? else {
             return Ok((!stopping).then(|| tell(None, ReplicaState::Starting)));
         };
-        if !identity.runs() {
+        if !identity.runs() && !stopping {
             // It has just ended; its keeper is about to say how.
-            return Ok((!stopping).then(|| tell(None, ReplicaState::Starting)));
+            return Ok(Some(tell(None, ReplicaState::Starting)));
+        }
+        // A wrapper goes first; what it started may still be finishing its requests.
+        if !identity.runs() && proc::group_members(identity.pid)?.is_empty() {
+            return Ok(None);
         }
         let state = match self.listens(folder, &record, identity.pid)? {
             true => ReplicaState::Listening,

@@ -23,7 +23,7 @@ pub use launch::INHERITED;
 pub use logs::LogTail;
 
 use crate::artifacts::Store;
-use crate::files::{is_disk_full, of_file_name};
+use crate::files::{as_file_name, is_disk_full, of_file_name};
 use crate::platform::{Platform, PlatformError};
 use listen::Seen;
 use proc::Identity;
@@ -31,6 +31,7 @@ use reaped::Notes;
 use record::{Folder, Layout, ReplicaRecord, Stopping};
 use rollout::change::{Change, Ended, Observed, ObservedReplica};
 use rollout::names::{Generation, Millis, ReplicaId, Target};
+use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::fmt;
@@ -90,6 +91,7 @@ impl ProcessPlatform {
             live: Mutex::default(),
             next_port: Mutex::new(look::next_port(&layout, config.ports).map_err(failed)?),
             closing: AtomicBool::new(false),
+            group: group_name(&config),
             config,
             layout,
             groups,
@@ -220,6 +222,8 @@ struct Shared {
     config: ProcessConfig,
     layout: Layout,
     groups: Groups,
+    /// Under this name the environment's control groups lie.
+    group: String,
     notes: Notes,
     changed: watch::Sender<u64>,
     live: Mutex<BTreeMap<Folder, Live>>,
@@ -301,6 +305,14 @@ impl Shared {
         });
         Ok(found)
     }
+}
+
+/// Two environments of one name on one machine must never empty each other's groups.
+fn group_name(config: &ProcessConfig) -> String {
+    use std::os::unix::ffi::OsStrExt;
+    let digest = Sha256::digest(config.state_dir.as_os_str().as_bytes());
+    let short: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    as_file_name(&format!("{}-{short}", config.environment))
 }
 
 /// Runs what reads or writes files where it holds up nothing else.
