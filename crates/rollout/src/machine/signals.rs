@@ -101,7 +101,7 @@ impl State {
         let shared = running.is_judged() && running.guard.stable_fails_too(judge);
         // In a fault both versions share, a second in which only one of them has recovered proves nothing.
         let verdict =
-            if shared { running.guard.verdict_of_the_longer(judge) } else { running.guard.verdict(judge) };
+            if shared { running.guard.verdict_of_the_longest(judge) } else { running.guard.verdict(judge) };
         if running.is_judged() && verdict.word == VerdictWord::Worse {
             return Some(Event::VerdictReached {
                 verdict: verdict.word,

@@ -1,0 +1,10 @@
+//! Tests the core in a small world that keeps time by itself. One file a topic; `sim` is the world, `checkers` its laws.
+
+mod checkers;
+mod holding;
+mod keeping;
+mod operating;
+mod outside;
+mod promoting;
+mod returning;
+mod sim;
