@@ -1,6 +1,7 @@
 //! Tests the core in a small world that keeps time by itself. One file a topic; `sim` is the world, `checkers` its laws.
 
 mod checkers;
+mod coverage;
 mod holding;
 mod keeping;
 mod operating;

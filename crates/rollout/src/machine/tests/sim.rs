@@ -163,6 +163,19 @@ impl Sim {
         self.before = None;
     }
 
+    /// Becomes what these events tell, in a world in which nothing of it runs.
+    pub fn relive(&mut self, journal: &[Entry]) {
+        self.state = State::new(self.state.target.clone());
+        self.journal = journal.to_vec();
+        for entry in journal {
+            self.state.apply(&entry.event, entry.seq, entry.at);
+            self.now = entry.at;
+        }
+        self.told = self.state.clone();
+        self.second = self.now.0 / 1000;
+        self.before = None;
+    }
+
     /// Forgets the state and reads it from the journal, as a restarted engine does.
     pub fn restart(&mut self) {
         let mut state = State::new(self.state.target.clone());
