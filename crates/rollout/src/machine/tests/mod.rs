@@ -1,7 +1,9 @@
 //! Tests the core in a small world that keeps time by itself. One file a topic; `sim` is the world, `checkers` its laws.
 
 mod checkers;
+mod commands_table;
 mod coverage;
+mod facts_table;
 mod holding;
 mod keeping;
 mod operating;
@@ -9,3 +11,4 @@ mod outside;
 mod promoting;
 mod returning;
 mod sim;
+mod stages;
