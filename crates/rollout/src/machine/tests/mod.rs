@@ -9,6 +9,7 @@ mod keeping;
 mod operating;
 mod outside;
 mod promoting;
+mod random;
 mod returning;
 mod sim;
 mod stages;

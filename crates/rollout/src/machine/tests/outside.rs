@@ -158,8 +158,8 @@ impl Edge {
         if let Some(table) = &self.table {
             world.stable = table.stable.as_ref().map(|arm| arm.revision);
             world.candidate = self.candidate();
-            world.routed = routed(table).cloned().collect();
         }
+        world.routed = self.tables().flat_map(routed).cloned().collect();
         self.reachable.then_some(world)
     }
 
@@ -177,8 +177,11 @@ impl Edge {
 
     /// Tells whether requests reach this replica, now or when the next table has arrived.
     pub fn routes_to(&self, id: &ReplicaId) -> bool {
-        let coming = self.coming.iter().filter_map(|(_, _, table)| table.as_ref());
-        self.table.iter().chain(coming).any(|table| routed(table).any(|routed| routed == id))
+        self.tables().any(|table| routed(table).any(|routed| routed == id))
+    }
+
+    fn tables(&self) -> impl Iterator<Item = &RouteTable> {
+        self.table.iter().chain(self.coming.iter().filter_map(|(_, _, table)| table.as_ref()))
     }
 }
 

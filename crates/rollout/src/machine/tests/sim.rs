@@ -387,8 +387,13 @@ impl Sim {
         self.until(3000, "everything to settle", |sim| {
             sim.state.deployment.is_none() && sim.state.leaving.is_empty() && sim.state.to_replace.is_empty()
         });
-        self.run(2_000);
-        checkers::nothing_is_left_over(self);
+        let end = self.now.plus(Millis::seconds(60));
+        while let Some(left) = checkers::left_over(self) {
+            assert!(self.now < end, "{left}\n{}", self.tell());
+            self.step(100);
+        }
+        self.run(500);
+        assert_eq!(checkers::left_over(self), None, "what has settled stays settled");
     }
 
     pub fn phase(&self) -> Option<&'static str> {
