@@ -94,6 +94,8 @@ pub enum Verb {
     Doctor(commands::doctor::Args),
     Init(commands::init::Args),
     Completions(commands::completions::Args),
+    Demo(crate::demo::Args),
+    Load(commands::load::Args),
     #[command(hide = true)]
     Internal(commands::internal::Args),
 }

@@ -31,7 +31,7 @@ const FILES_TOO_LONG: &[(&str, usize)] = &[];
 
 /// Lines a function may have, and how many are longer today. The number may only fall.
 const FUNCTION_LINES_MAX: usize = 70;
-const FUNCTIONS_TOO_LONG_MAX: usize = 0;
+const FUNCTIONS_TOO_LONG: usize = 0;
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace is there")
@@ -126,8 +126,8 @@ fn no_further_function_grows_past_a_screen() {
         }
     }
     assert!(
-        long.len() <= FUNCTIONS_TOO_LONG_MAX,
-        "{} functions are longer than {FUNCTION_LINES_MAX} lines, at most {FUNCTIONS_TOO_LONG_MAX} may be:\n{}",
+        long.len() == FUNCTIONS_TOO_LONG,
+        "{} functions are longer than {FUNCTION_LINES_MAX} lines, {FUNCTIONS_TOO_LONG} may be:\n{}",
         long.len(),
         long.join("\n")
     );

@@ -55,14 +55,14 @@ impl EdgeLink {
             .await
     }
 
-    /// Waits up to `wait` for records after `seq` of `epoch`; with another epoch, from the ring's start.
+    /// Waits up to `wait` for records after the epoch and seq that are `known`; without, from the ring's start.
     pub async fn samples(
         &self,
-        epoch: u64,
-        after: i64,
+        known: Option<(u64, u64)>,
         wait: Duration,
     ) -> Result<Vec<SecondRecord>, EdgeError> {
-        let path = format!("/v1/samples?epoch={epoch}&after={after}&wait_ms={}", wait.as_millis());
+        let known = known.map(|(epoch, seq)| format!("epoch={epoch}&after={seq}&")).unwrap_or_default();
+        let path = format!("/v1/samples?{known}wait_ms={}", wait.as_millis());
         self.ask(Method::GET, &path, None::<&()>, wait + STATE_WITHIN).await
     }
 

@@ -14,21 +14,19 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// Silence after which a second counts as missing.
 const SILENCE: Duration = Duration::from_millis(2500);
 
+/// Missing seconds told one by one; more say nothing more.
+const GAP_MAX: u64 = 120;
+
 /// Fetches records for ever. `each` gets every record once, in order, and None for every second without one.
 pub async fn follow(edge: EdgeLink, each: impl Fn(Option<SecondRecord>)) {
-    let mut epoch = 0;
-    let mut after: i64 = -1;
+    let mut known: Option<(u64, u64)> = None;
     let mut heard = Instant::now();
     loop {
-        let records = edge.samples(epoch, after, WAIT).await;
-        match records {
+        match edge.samples(known, WAIT).await {
             Ok(records) => {
                 for record in records {
-                    let new_epoch = record.epoch != epoch;
-                    let gap = if new_epoch { 0 } else { record.seq as i64 - after - 1 };
-                    (0..gap.clamp(0, 120)).for_each(|_| each(None));
-                    epoch = record.epoch;
-                    after = record.seq as i64;
+                    (0..gap(known, &record)).for_each(|_| each(None));
+                    known = Some((record.epoch, record.seq));
                     heard = Instant::now();
                     each(Some(record));
                 }
@@ -39,6 +37,14 @@ pub async fn follow(edge: EdgeLink, each: impl Fn(Option<SecondRecord>)) {
             heard += Duration::from_secs(1);
             each(None);
         }
+    }
+}
+
+/// Returns how many seconds lie between two records of one life of the edge; another life is not comparable.
+fn gap(known: Option<(u64, u64)>, next: &SecondRecord) -> u64 {
+    match known {
+        Some((epoch, seq)) if epoch == next.epoch => next.seq.saturating_sub(seq + 1).min(GAP_MAX),
+        _ => 0,
     }
 }
 

@@ -8,6 +8,7 @@ pub mod dry_run;
 pub mod history;
 pub mod init;
 pub mod internal;
+pub mod load;
 pub mod logs;
 pub mod maintenance;
 pub mod operate;
@@ -39,6 +40,8 @@ pub async fn run(verb: Verb, context: &Context) -> Result<u8, Failure> {
         Verb::Doctor(args) => doctor::run(args, context).await,
         Verb::Init(args) => init::run(args, context),
         Verb::Completions(args) => Ok(completions::run(args)),
+        Verb::Demo(args) => crate::demo::run(args, context.json, context.quiet).await,
+        Verb::Load(args) => load::run(args, context).await,
         Verb::Internal(_) => unreachable!("BUG: internal verbs are carried out before there is a context"),
     }
 }

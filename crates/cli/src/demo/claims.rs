@@ -60,17 +60,28 @@ impl Claims {
     /// Returns each claim and whether it held.
     fn list(&self) -> [(bool, String); 4] {
         let good = self.good.outcome == Some(Outcome::Promoted) && self.good.exit_code == 0;
-        let unharmed = self.failed_during_good == 0 && self.failed_before_good == 0 && self.requests_during_good > 0;
+        let unharmed =
+            self.failed_during_good == 0 && self.failed_before_good == 0 && self.requests_during_good > 0;
         let returned = self.bad.outcome == Some(Outcome::RolledBack) && self.bad.exit_code == 4;
-        let proven = self.served_by_version == "v2" && Some(&self.served_by_release) == self.good.release.as_ref();
+        let proven =
+            self.served_by_version == "v2" && Some(&self.served_by_release) == self.good.release.as_ref();
         [
             (good, format!("v2 was promoted: {}", self.good.text())),
             (
                 unharmed,
-                format!("no request failed meanwhile: {} of {}", self.failed_during_good, self.requests_during_good),
+                format!(
+                    "no request failed meanwhile: {} of {}",
+                    self.failed_during_good, self.requests_during_good
+                ),
             ),
             (returned, format!("v3 was taken back without a human: {}", self.bad.text())),
-            (proven, format!("v2 answers at the end, by header: {} ({})", self.served_by_version, self.served_by_release)),
+            (
+                proven,
+                format!(
+                    "v2 answers at the end, by header: {} ({})",
+                    self.served_by_version, self.served_by_release
+                ),
+            ),
         ]
     }
 
@@ -80,7 +91,8 @@ impl Claims {
 
     /// Writes the numbers, then the claims.
     pub fn table(&self) -> String {
-        let time = self.verdict_to_last_bad_ms.map_or_else(|| "no verdict".to_owned(), |ms| format!("{ms:.1} ms"));
+        let time =
+            self.verdict_to_last_bad_ms.map_or_else(|| "no verdict".to_owned(), |ms| format!("{ms:.1} ms"));
         let rows = [
             ("requests served", self.requests.to_string()),
             ("requests failed, all because of v3", self.failed.to_string()),

@@ -72,7 +72,9 @@ async fn play(stage: &Stage, show: &Show, rate: f64, started: Instant) -> Result
     let good = stage.deploy("v2", &[], show, Some(&load)).await?;
     let after_good = load.snapshot();
 
-    show.say(&format!("deploying v3: it passes its health checks, then fails {FAIL_PERCENT} % of the requests"));
+    show.say(&format!(
+        "deploying v3: it passes its health checks, then fails {FAIL_PERCENT} % of the requests"
+    ));
     let bad_began = SystemTime::now();
     let faults = [format!("CLINIC_FAIL_PERCENT={FAIL_PERCENT}"), "CLINIC_FAIL_AFTER_MS=1500".to_owned()];
     let bad = stage.deploy("v3", &faults, show, Some(&load)).await?;
@@ -89,7 +91,9 @@ async fn play(stage: &Stage, show: &Show, rate: f64, started: Instant) -> Result
         requests_during_good: after_good.requests - before_good.requests,
         bad_until_return: report.bad_after(bad_began) as u64,
         bad_after_verdict: bad.verdict_at.map(|at| report.bad_after(at) as u64),
-        verdict_to_last_bad_ms: bad.verdict_at.map(|at| report.last_bad_after(at).map_or(0.0, |last| since(at, last.end_us))),
+        verdict_to_last_bad_ms: bad
+            .verdict_at
+            .map(|at| report.last_bad_after(at).map_or(0.0, |last| since(at, last.end_us))),
         requests: report.counts.requests,
         failed: report.counts.failed,
         connections_lost: report.counts.connections.lost(),
@@ -127,7 +131,9 @@ async fn load_flows(load: &LoadHandle) -> Result<(), Failure> {
     let until = Instant::now() + Duration::from_secs(10);
     while load.snapshot().ok < 200 {
         if Instant::now() > until {
-            return Err(Failure::new(exit::BUG, "put load on the first release").because("no answers within 10 s"));
+            return Err(
+                Failure::new(exit::BUG, "put load on the first release").because("no answers within 10 s")
+            );
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }

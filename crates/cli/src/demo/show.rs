@@ -20,7 +20,10 @@ impl Show {
         if json || quiet {
             bar.set_draw_target(ProgressDrawTarget::hidden());
         }
-        bar.set_style(ProgressStyle::with_template("{spinner} {msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
+        bar.set_style(
+            ProgressStyle::with_template("{spinner} {msg}")
+                .unwrap_or_else(|_| ProgressStyle::default_spinner()),
+        );
         Self { bar, json, quiet }
     }
 
@@ -46,7 +49,10 @@ impl Show {
             parts.push(format!("{} {} %", service.phase, service.weight));
             parts.extend(service.waiting_for.as_ref().map(|waiting| format!("waiting for {waiting}")));
             if let Some(verdict) = &service.verdict {
-                parts.push(format!("candidate {}/{} failed: {}", verdict.errors, verdict.requests, verdict.state));
+                parts.push(format!(
+                    "candidate {}/{} failed: {}",
+                    verdict.errors, verdict.requests, verdict.state
+                ));
             }
         }
         if let Some(load) = load {

@@ -52,9 +52,12 @@ impl Stage {
         let program = std::env::current_exe().map_err(|error| failed("find this program", &error))?;
         let clinic = clinic.map_or_else(|| program.with_file_name("clinic"), Path::to_owned);
         if !clinic.exists() {
-            return Err(Failure::new(exit::BAD_INPUT, format!("find the reference service {}", clinic.display()))
-                .because("it has not been built")
-                .then("run script/demo, which builds it, or name it with --clinic"));
+            return Err(Failure::new(
+                exit::BAD_INPUT,
+                format!("find the reference service {}", clinic.display()),
+            )
+            .because("it has not been built")
+            .then("run script/demo, which builds it, or name it with --clinic"));
         }
         let folder = tempfile::Builder::new()
             .prefix("medeclipse-demo-")
@@ -65,7 +68,8 @@ impl Stage {
         std::fs::write(folder.path().join("medeclipse.toml"), manifest)
             .map_err(|error| failed("write the demo's manifest", &error))?;
         let state = folder.path().join("state");
-        let paths = StatePaths::locate(&state).map_err(|error| failed("place the state directory", &error))?;
+        let paths =
+            StatePaths::locate(&state).map_err(|error| failed("place the state directory", &error))?;
         let client = Client::new(&paths.engine_socket(), Duration::from_secs(5));
         let stage = Self { folder, program, address, client };
         stage.must(&["up", "--detach"]).await?;
@@ -112,14 +116,21 @@ impl Stage {
         let mut args = vec!["--json", "deploy", "clinic", "--version", version, "--env-var", &label];
         args.extend(faults.iter().flat_map(|fault| ["--env-var", fault.as_str()]));
         let began = Instant::now();
-        let failed = |error: std::io::Error| Failure::new(exit::BUG, "run `medeclipse deploy`").because(error);
+        let failed =
+            |error: std::io::Error| Failure::new(exit::BUG, "run `medeclipse deploy`").because(error);
         let mut child = self.command(&args).kill_on_drop(true).spawn().map_err(failed)?;
         let (Some(stdout), Some(mut stderr)) = (child.stdout.take(), child.stderr.take()) else {
             return Err(Failure::new(exit::BUG, "read what `medeclipse deploy` says"));
         };
         let mut lines = BufReader::new(stdout).lines();
-        let mut deployed =
-            Deployed { code: 1, outcome: None, release: None, verdict_at: None, took: Duration::ZERO, said: String::new() };
+        let mut deployed = Deployed {
+            code: 1,
+            outcome: None,
+            release: None,
+            verdict_at: None,
+            took: Duration::ZERO,
+            said: String::new(),
+        };
         let mut look = tokio::time::interval(LOOK_EVERY);
         loop {
             tokio::select! {
@@ -149,7 +160,8 @@ impl Stage {
 
     /// Asks like a user who answers now, by the headers of the answer.
     pub async fn who_answers(&self) -> Result<Answerer, Failure> {
-        let failed = |error: &dyn std::fmt::Display| Failure::new(exit::BUG, "ask who answers").because(error);
+        let failed =
+            |error: &dyn std::fmt::Display| Failure::new(exit::BUG, "ask who answers").because(error);
         let stream = tokio::net::TcpStream::connect(self.address).await.map_err(|error| failed(&error))?;
         let io = hyper_util::rt::TokioIo::new(stream);
         let (mut sender, connection) =

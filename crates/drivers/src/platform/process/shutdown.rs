@@ -56,7 +56,11 @@ fn ask_all(shared: &Shared, grace: Millis) -> io::Result<(Vec<super::Untended>, 
         }
         for folder in folders {
             left += 1;
-            shared.ask_to_stop(&folder, stopping)?;
+            match shared.ask_to_stop(&folder, stopping) {
+                // It ended, and was forgotten, since it was listed.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                asked => asked?,
+            }
         }
     }
     Ok((untended, left))
