@@ -151,6 +151,8 @@ pub enum Event {
 /// Everything a deployment needs, recorded once.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Requested {
+    /// The record around it has a field `deployment`.
+    #[serde(rename = "id")]
     pub deployment: DeploymentId,
     pub key: String,
     pub of: DeploymentKind,
