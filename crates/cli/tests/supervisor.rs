@@ -1,5 +1,7 @@
 //! Brings real environments up, kills their parts, and looks whether users noticed.
 
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on panics")]
+
 #[allow(dead_code, reason = "shared with the tests of the whole path")]
 #[path = "whole/harness.rs"]
 mod harness;
