@@ -585,7 +585,10 @@ async fn logs_outlive_their_replicas_for_five_revisions() {
     for revision in 1..=7 {
         let change = launch(revision, 1, sh(&format!("echo revision {revision}")));
         platform.apply(&target(), &change, generation(revision)).await.unwrap();
-        ended(&platform).await;
+        let over = |at: &ObservedReplica| {
+            at.revision == Revision(revision) && matches!(at.state, ReplicaState::Exited(_))
+        };
+        see(&platform, |observed| observed.replicas.iter().any(over)).await;
         if revision > 1 {
             platform.apply(&target(), &remove(revision), generation(revision)).await.unwrap();
             let there = |at: &ObservedReplica| at.revision == Revision(revision);
