@@ -68,9 +68,9 @@ async fn read(
             continue;
         }
         if json {
-            output::line(&message.data);
+            output::told(&message.data);
         } else {
-            output::line(&render::text::event(&record));
+            output::told(&render::text::event(&record));
         }
     }
     Ok(())
