@@ -179,7 +179,7 @@ fn a_few_requests_that_stable_still_answers_are_no_control() {
     let mut guard = reference(60, 200, 0.05, &mut draws);
     for _ in 0..300 {
         guard.add(&Record {
-            stable_requests: u64::from(draws.next() % 40 == 0),
+            stable_requests: u64::from(draws.next().is_multiple_of(40)),
             ..Traffic { per_second: 200, weight: 100, stable: 0.0, candidate: 0.05 }.second(&mut draws)
         });
         assert_ne!(word(&guard), VerdictWord::Worse);

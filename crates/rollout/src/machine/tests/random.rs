@@ -159,7 +159,7 @@ impl Sim {
     }
 
     fn choose(&mut self, plan: u8) {
-        self.plan = if plan % 2 == 0 { blue_green() } else { canary(&[5, 25, 100]) };
+        self.plan = if plan.is_multiple_of(2) { blue_green() } else { canary(&[5, 25, 100]) };
         self.plan.connections.ceiling = Millis::seconds(20);
         self.plan.candidate_replicas = (plan == 1).then_some(1);
         self.expand.clear();
