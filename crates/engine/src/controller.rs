@@ -67,18 +67,22 @@ impl Controller {
         Ok(controller)
     }
 
-    /// Takes one fact in and returns what happened because of it.
-    pub fn step(&mut self, fact: &Fact, now: Millis) -> Result<Vec<EventRecord>, JournalError> {
+    /// Takes one fact in. Returns what happened because of it, and the error that kept more from happening.
+    pub fn step(&mut self, fact: &Fact, now: Millis) -> (Vec<EventRecord>, Option<JournalError>) {
         let now = now.max(self.state.at);
         let mut records = Vec::new();
         while let Some(event) = self.state.decide(fact, now) {
             assert!(records.len() < FOLLOWING_MAX, "BUG: {:?} follows without end", event.kind());
-            records.push(self.append(&event, &engine(), now)?);
+            match self.append(&event, &engine(), now) {
+                Ok(record) => records.push(record),
+                Err(error) => return (records, Some(error)),
+            }
+            // One second is evidence once.
             if matches!(fact, Fact::Sample(_)) {
                 break;
             }
         }
-        Ok(records)
+        (records, None)
     }
 
     /// Does what an operator asks, or says why not.

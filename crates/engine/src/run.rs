@@ -132,12 +132,11 @@ impl<P: Platform> Life<P> {
 
     fn step(&mut self, fact: &Fact) {
         let now = self.clock.now();
-        match tokio::task::block_in_place(|| self.controller.step(fact, now)) {
-            Ok(records) => self.publish_state(&records),
-            Err(error) => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                crate::log(&format!("cannot {error}: {cause}; {}", error.next()));
-            }
+        let (records, failed) = tokio::task::block_in_place(|| self.controller.step(fact, now));
+        self.publish_state(&records);
+        if let Some(error) = failed {
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            crate::log(&format!("cannot {error}: {cause}; {}", error.next()));
         }
     }
 

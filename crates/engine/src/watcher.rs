@@ -13,7 +13,7 @@ use rollout::names::{Millis, Revision, Target};
 use rollout::release::Health;
 use rollout::routes::RouteTable;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
@@ -21,6 +21,8 @@ use tokio::time::timeout;
 const ACTIVE_EVERY: Duration = Duration::from_millis(100);
 /// Between looks while nothing moves: exits and probes report by themselves.
 const IDLE_EVERY: Duration = Duration::from_secs(1);
+/// How long the first look waits for the first answers of replicas that were there before.
+const FIRST_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// A platform that takes longer is treated as unknown.
 const OBSERVE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -50,8 +52,12 @@ impl<P: Platform> Watcher<P> {
     pub async fn run(self) {
         let mut probes = Probes::new(self.poke.clone());
         let mut looks = 0;
+        let began = Instant::now();
         while !self.seen.is_closed() {
-            if let Some((world, table)) = self.look(&mut probes).await {
+            let sight = self.look(&mut probes).await;
+            // Replicas found running have not been asked yet: taken as not ready, they would look lost.
+            let known = looks > 0 || probes.all_asked() || began.elapsed() > FIRST_ANSWERS_WITHIN;
+            if let Some((world, table)) = sight.filter(|_| known) {
                 looks += 1;
                 self.seen.send_replace(Seen { look: looks, world, table });
             }

@@ -63,6 +63,12 @@ impl Probes {
         }
     }
 
+    /// Tells whether every listening replica has been asked at least once since its probe began.
+    pub fn all_asked(&self) -> bool {
+        let board = self.board.lock().expect("BUG: nobody panics with this lock");
+        self.running.keys().all(|replica| board.contains_key(replica))
+    }
+
     pub fn answers(&self, replica: &ReplicaId) -> Answers {
         self.board
             .lock()
@@ -97,6 +103,7 @@ struct Probe {
 impl Probe {
     async fn run(self) {
         while !self.well(self.health.ready.as_deref()).await {
+            self.post(Answers::default());
             tokio::time::sleep(FIRST_EVERY).await;
         }
         self.post(Answers { ready: true, failing: false });

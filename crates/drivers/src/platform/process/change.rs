@@ -154,6 +154,7 @@ impl Shared {
             Some(port) => {
                 // The next replica gets the next port: one just freed may still be somebody's old connection.
                 *next = port.saturating_add(1);
+                files::replace(&self.layout.port_last(), &port, files::Durable::Yes).map_err(failed)?;
                 Ok(port)
             }
             None => Err(PlatformError::Retry {
