@@ -273,6 +273,22 @@ fn an_event_of_another_phase_changes_nothing() {
 }
 
 #[test]
+fn a_replica_is_lost_only_once() {
+    let mut state = stage("idle").state;
+    let lost = Event::ReplicaLost {
+        revision: Revision(2),
+        replica: ReplicaId::from("web-2-1"),
+        ended: Ended::Signal(9),
+    };
+
+    state.apply(&lost, state.seq, state.at);
+    let once = state.clone();
+    state.apply(&lost, state.seq, state.at);
+
+    assert_eq!(state, once);
+}
+
+#[test]
 fn a_second_request_does_not_overwrite_a_running_deployment() {
     let mut sim = stage("baking");
     let before = sim.state.deployment.clone();
