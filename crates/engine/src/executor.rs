@@ -6,7 +6,7 @@ use crate::http::ask_tcp;
 use drivers::platform::{Platform, PlatformError};
 use manifest::edge::EdgeTable;
 use rollout::change::{Change, Ended, TaskId};
-use rollout::names::{Generation, Revision, Target};
+use rollout::names::{Generation, ReplicaId, Revision, Target};
 use rollout::routes::RouteTable;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -34,6 +34,14 @@ struct Inner {
     busy: BTreeMap<String, Option<Pause>>,
     refused: Option<(Revision, String)>,
     asked: BTreeMap<TaskId, Option<(Ended, String)>>,
+    sent: Sent,
+}
+
+/// The replicas of the table sent last, and when the edge had it (or had refused it).
+#[derive(Debug, Default)]
+struct Sent {
+    replicas: Vec<ReplicaId>,
+    done: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +59,13 @@ impl Board {
     /// Returns the questions asked of candidates and their answers.
     pub fn asked(&self) -> BTreeMap<TaskId, Option<(Ended, String)>> {
         self.lock().asked.clone()
+    }
+
+    /// Returns the replicas of a table that a look begun then cannot have seen.
+    pub fn sent_since(&self, look_began: Option<Instant>) -> Vec<ReplicaId> {
+        let inner = self.lock();
+        let seen = inner.sent.done.zip(look_began).is_some_and(|(done, began)| done < began);
+        if seen { Vec::new() } else { inner.sent.replicas.clone() }
     }
 
     /// Claims a change; None while one of this name is under way or has to wait. Returns the failures so far.
@@ -116,9 +131,13 @@ impl<P: Platform> Executor<P> {
 
     /// Publishes routes, unless a table is on its way.
     pub fn publish(&self, routes: RouteTable, generation: Generation) {
-        let edge = self.edge.clone();
+        let (edge, board) = (self.edge.clone(), self.board.clone());
+        let replicas = routes.arms().flat_map(|arm| &arm.replicas).map(|end| end.replica.clone()).collect();
         self.begin("publish".to_owned(), async move {
-            outcome(edge.publish(&EdgeTable { generation, routes }).await)
+            board.lock().sent = Sent { replicas, done: None };
+            let published = edge.publish(&EdgeTable { generation, routes }).await;
+            board.lock().sent.done = Some(Instant::now());
+            outcome(published)
         });
     }
 

@@ -86,9 +86,9 @@ impl<P: Platform> Life<P> {
         }
     }
 
-    /// Returns how long nothing needs to be decided. A moment that lay behind the last decision was part of it.
+    /// Returns how long nothing needs to be decided.
     fn wake_in(&self) -> Duration {
-        let next = self.controller.state.wake_at().filter(|at| *at > self.decided_at);
+        let next = self.controller.state.wake_after(self.decided_at);
         let wait = next.map(|at| Duration::from_millis(at.since(self.clock.now()).0));
         wait.unwrap_or(WAKE_AT_LEAST).min(WAKE_AT_LEAST)
     }
@@ -157,7 +157,12 @@ impl<P: Platform> Life<P> {
         let state = &self.controller.state;
         let now = self.clock.now();
         let desired = state.desired();
-        for change in changes(&desired, &seen.world) {
+        let mut world = seen.world.clone();
+        if let Some(edge) = &mut world.edge {
+            // A table on its way may route to these before the next look shows it.
+            edge.routed.extend(self.executor.board.sent_since(seen.began));
+        }
+        for change in changes(&desired, &world) {
             if self.may_launch(&change, now) {
                 self.executor.make(change, state.generation());
             }

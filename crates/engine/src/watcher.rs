@@ -31,6 +31,8 @@ const OBSERVE_WITHIN: Duration = Duration::from_secs(10);
 pub struct Seen {
     /// Counts looks from 1; 0: nobody has looked yet.
     pub look: u64,
+    /// When the look began; None: nobody has looked yet.
+    pub began: Option<Instant>,
     pub world: World,
     pub table: Option<RouteTable>,
 }
@@ -54,12 +56,13 @@ impl<P: Platform> Watcher<P> {
         let mut looks = 0;
         let began = Instant::now();
         while !self.seen.is_closed() {
+            let look_began = Instant::now();
             let sight = self.look(&mut probes).await;
             // Replicas found running have not been asked yet: taken as not ready, they would look lost.
             let known = looks > 0 || probes.all_asked() || began.elapsed() > FIRST_ANSWERS_WITHIN;
             if let Some((world, table)) = sight.filter(|_| known) {
                 looks += 1;
-                self.seen.send_replace(Seen { look: looks, world, table });
+                self.seen.send_replace(Seen { look: looks, began: Some(look_began), world, table });
             }
             let every = if self.is_active() { ACTIVE_EVERY } else { IDLE_EVERY };
             // The same whether poked or not: look again.
