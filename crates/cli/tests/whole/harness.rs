@@ -199,7 +199,8 @@ health   = {{ live = "/api/health/live", ready = "/api/health/ready", interval =
         let api = self.status()["api"].as_str().expect("the API's address").replace("http://", "");
         let mut stream = TcpStream::connect(&api).expect("the API answers");
         stream.set_read_timeout(Some(Duration::from_millis(700))).expect("a timeout is set");
-        write!(stream, "GET /v1/events?detail=1 HTTP/1.1\r\nHost: {api}\r\n\r\n").expect("the request is sent");
+        write!(stream, "GET /v1/events?detail=1 HTTP/1.1\r\nHost: {api}\r\n\r\n")
+            .expect("the request is sent");
         let lines = BufReader::new(stream).lines().map_while(Result::ok);
         lines.filter_map(|line| serde_json::from_str(line.strip_prefix("data: ")?).ok()).collect()
     }
@@ -214,7 +215,13 @@ health   = {{ live = "/api/health/live", ready = "/api/health/ready", interval =
         self.request("GET", path, &[], "").expect("an answer")
     }
 
-    pub fn request(&self, method: &str, path: &str, headers: &[(&str, &str)], body: &str) -> std::io::Result<Answer> {
+    pub fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> std::io::Result<Answer> {
         request(self.address, method, path, headers, body)
     }
 
@@ -224,7 +231,8 @@ health   = {{ live = "/api/health/live", ready = "/api/health/ready", interval =
     }
 
     pub fn engine_log(&self) -> String {
-        let read = |name: &str| std::fs::read_to_string(self.state().join("logs").join(name)).unwrap_or_default();
+        let read =
+            |name: &str| std::fs::read_to_string(self.state().join("logs").join(name)).unwrap_or_default();
         format!("--- engine.log\n{}\n--- edge.log\n{}", read("engine.log"), read("edge.log"))
     }
 
@@ -283,7 +291,8 @@ impl Running {
 
     /// Waits for its end, at most `seconds`.
     pub fn end(mut self, seconds: u64) -> Ran {
-        let status = eventually("the command ends", seconds, || self.child.try_wait().expect("it can be waited for"));
+        let status =
+            eventually("the command ends", seconds, || self.child.try_wait().expect("it can be waited for"));
         let mut ran = Ran { code: status.code().unwrap_or(-1), out: String::new(), err: String::new() };
         if let Some(mut out) = self.child.stdout.take() {
             out.read_to_string(&mut ran.out).expect("its output can be read");
@@ -313,7 +322,8 @@ pub fn request(
 ) -> std::io::Result<Answer> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(Duration::from_secs(20)))?;
-    let mut head = format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
+    let mut head =
+        format!("{method} {path} HTTP/1.1\r\nConnection: close\r\nContent-Length: {}\r\n", body.len());
     if !headers.iter().any(|(name, _)| name.eq_ignore_ascii_case("host")) {
         head.push_str(&format!("Host: {address}\r\n"));
     }
