@@ -125,7 +125,7 @@ fn answer(
         worker.reconsider_drains();
     }
     finish_head(&mut head.headers, place, arm, &ledger, false);
-    let passed = Passed::new(body, claim, lease, &worker.pool, ledger);
+    let passed = Passed::new(body, claim, lease, worker, ledger);
     Response::from_parts(head, Reply::Passed(Box::new(passed)))
 }
 

@@ -99,9 +99,13 @@ impl State {
         }
         let judge = &running.settings.judge;
         let shared = running.is_judged() && running.guard.stable_fails_too(judge);
-        // In a fault both versions share, a second in which only one of them has recovered proves nothing.
+        let doubt = self.doubt(running, shared, world).filter(|_| steps);
+        if running.held.is_some() && doubt.is_none() {
+            // First of all: what was counted under doubt is forgotten with it.
+            return Some(Event::HoldEnded);
+        }
         let verdict =
-            if shared { running.guard.verdict_of_the_longer(judge) } else { running.guard.verdict(judge) };
+            if shared { running.guard.verdict_of_the_longest(judge) } else { running.guard.verdict(judge) };
         if running.is_judged() && verdict.word == VerdictWord::Worse {
             return Some(Event::VerdictReached {
                 verdict: verdict.word,
@@ -109,11 +113,8 @@ impl State {
                 why: ReturnReason::Worse,
             });
         }
-        match (&running.held, self.doubt(running, shared, world).filter(|_| steps)) {
-            (None, Some(why)) => Some(Event::Held { why: why.to_owned() }),
-            (Some(_), None) => Some(Event::HoldEnded),
-            _ => None,
-        }
+        let why = doubt.filter(|_| running.held.is_none())?;
+        Some(Event::Held { why: why.to_owned() })
     }
 
     /// Doubt freezes the weight: a fault both versions share, or counts that do not come. An operator may overrule it.

@@ -191,7 +191,11 @@ impl Shared {
 
     /// Asks once; a second asking changes nothing.
     pub(super) fn ask_to_stop(&self, folder: &Folder, stopping: Stopping) -> io::Result<()> {
-        folder.stop(&stopping)?;
+        match folder.stop(&stopping) {
+            // Forgotten since it was listed: it has stopped.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        }
         let asked = folder.stopping()?.unwrap_or(stopping);
         self.live().entry(folder.clone()).or_default().stop.send_if_modified(|stop| {
             let first = stop.is_none();
