@@ -9,7 +9,7 @@ use manifest::edge::EdgeState;
 use rollout::change::{Observed, ObservedReplica, ReplicaState};
 use rollout::event::ServedBy;
 use rollout::machine::{EdgeWorld, ReplicaWorld, State, World};
-use rollout::names::{Millis, Revision, Target};
+use rollout::names::{Millis, ReplicaId, Revision, Target};
 use rollout::release::Health;
 use rollout::routes::RouteTable;
 use std::sync::Arc;
@@ -79,8 +79,10 @@ impl<P: Platform> Watcher<P> {
             }
         };
         let state = self.state.borrow().clone();
-        probes.follow(&observed.replicas, |revision| health(&state, revision));
         let edge = self.edge.state().await.ok();
+        // What the edge routes to was ready for the engine before this one: a restart must not make it a lost one.
+        let routed = edge.as_ref().map(|edge| self.routed(edge)).unwrap_or_default();
+        probes.follow(&observed.replicas, |revision| health(&state, revision), |id| routed.contains(id));
         let mut world = self.assemble(observed, edge.as_ref(), probes);
         if state.desired().proof
             && let Ok(proof) = self.edge.prove(&self.target).await
@@ -127,10 +129,16 @@ impl<P: Platform> Watcher<P> {
             world.stable = table.routes.stable.as_ref().map(|arm| arm.revision);
             world.candidate =
                 table.routes.candidate.as_ref().map(|candidate| (candidate.arm.revision, candidate.weight));
-            world.routed =
-                table.routes.arms().flat_map(|arm| &arm.replicas).map(|end| end.replica.clone()).collect();
         }
+        world.routed = self.routed(edge);
         world
+    }
+
+    /// Returns the replicas that the edge sends requests of this target to.
+    fn routed(&self, edge: &EdgeState) -> Vec<ReplicaId> {
+        let tables = edge.tables.iter().filter(|table| table.routes.target == self.target);
+        let replicas = tables.flat_map(|table| table.routes.arms()).flat_map(|arm| &arm.replicas);
+        replicas.map(|end| end.replica.clone()).collect()
     }
 
     fn table(&self, edge: EdgeState) -> Option<RouteTable> {

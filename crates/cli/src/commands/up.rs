@@ -65,12 +65,12 @@ async fn supervise(context: &Context, read: &ReadManifest, background: bool) -> 
     // Ends with this function: the runtime drops what is left of it.
     let telling = (!background && !context.quiet)
         .then(|| tokio::spawn(events::tell(context.client(), since, context.json)));
-    let ran = supervisor.run().await;
+    supervisor.run().await;
     let stopped = supervisor.stop().await;
     if let Some(telling) = telling {
         telling.abort();
     }
-    ran.and(stopped)?;
+    stopped?;
     say("down");
     Ok(exit::DONE)
 }

@@ -34,6 +34,10 @@ const ANSWER: Duration = Duration::from_secs(2);
 const LOG_LOOK: Duration = Duration::from_secs(60);
 /// Ends of a child in a row, without having answered once, after which `up` gives up.
 const START_ATTEMPTS: u32 = 3;
+/// Bytes that must be free on the disk of the state directory: some pid files and a few events.
+const SPACE_MIN: usize = 64 << 10;
+/// Before a child is started again that could not be started.
+const START_AGAIN: Duration = Duration::from_secs(1);
 /// How long the edge that was taken over from may finish its requests.
 const OLD_EDGE_MAX: Duration = stop::DRAIN_MAX;
 
@@ -142,10 +146,18 @@ impl Supervisor {
         stop::clean(&self.paths).map_err(|error| not_prepared(&self.paths, &error))
     }
 
-    /// Keeps both running until somebody wants the environment to end.
-    pub async fn run(&mut self) -> Result<(), Failure> {
-        while self.wake(Duration::from_secs(3600)).await? == Woken::Again {}
-        Ok(())
+    /// Keeps both running until somebody wants the environment to end. What runs goes on when something fails here:
+    /// a full disk or process table may be over in a moment.
+    pub async fn run(&mut self) {
+        loop {
+            match self.wake(Duration::from_secs(3600)).await {
+                Ok(Woken::Again) => {}
+                Ok(Woken::Stop) => return,
+                Err(failure) => {
+                    (self.say)(&format!("cannot {}: {}", failure.error, failure.cause.unwrap_or_default()));
+                }
+            }
+        }
     }
 
     /// Ends the environment: the edge drains, then the replicas stop. Asked a second time, it drains no longer.
@@ -241,6 +253,7 @@ impl Supervisor {
         for child in [&mut self.edge, &mut self.engine] {
             // The new edge goes first: while an old one runs, the engine waits for it in `start`.
             if child.start_at.is_some_and(|due| due <= now) {
+                child.start_at = Some(now + START_AGAIN);
                 child.start(&self.paths)?;
             }
         }
@@ -319,7 +332,14 @@ pub fn prepare(paths: &StatePaths) -> Result<(), Failure> {
         // Commands are a privilege: whoever made these folders before, they are closed now.
         .and_then(|()| close(&run))
         .and_then(|()| close(paths.sockets()))
+        .and_then(|()| has_space(&run.join("probe")))
         .map_err(|error| not_prepared(paths, &error))
+}
+
+/// Finds a full disk before anything is started that needs it: pids, sockets and the next event.
+fn has_space(probe: &std::path::Path) -> std::io::Result<()> {
+    let written = std::fs::write(probe, [0; SPACE_MIN]);
+    child::remove(probe).and(written)
 }
 
 fn not_prepared(paths: &StatePaths, error: &std::io::Error) -> Failure {

@@ -1,7 +1,7 @@
 //! Makes the mistakes people make: each is told with what, why and what next, with its exit code, and what serves
 //! goes on serving.
 
-use crate::harness::{Env, clinic, free_port, request};
+use crate::harness::{Env, request};
 use crate::{LONG, QUICK, says};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
@@ -143,9 +143,9 @@ fn a_program_that_cannot_be_run_is_returned_with_the_reason() {
     let no_such_program = env.deploy(&["--artifact", "other"], 4);
 
     let said = |ran: &crate::harness::Ran| format!("{}{}", ran.out, ran.err).to_lowercase();
-    assert!(said(&not_executable).contains("permission denied"), "{not_executable:?}");
+    assert!(said(&not_executable).contains("not executable"), "{not_executable:?}");
     assert!(said(&no_such_program).contains("clinic"), "{no_such_program:?}");
-    assert!(said(&no_such_program).contains("no such file"), "{no_such_program:?}");
+    assert!(said(&no_such_program).contains("not there"), "{no_such_program:?}");
     untouched(&env);
 }
 
@@ -158,7 +158,7 @@ fn e03_a_health_path_that_never_answers_is_returned_when_its_start_is_over() {
     let ran = env.deploy_clinic("v2", &["CLINIC_NEVER_READY=1"], 4);
 
     let said = format!("{}{}", ran.out, ran.err);
-    assert!(said.contains("not ready within 1s"), "{said}");
+    assert!(said.contains("not ready within 1."), "{said}");
     untouched(&env);
 }
 
@@ -293,5 +293,4 @@ fn e01_a_host_nobody_serves_is_404_and_the_service_goes_on() {
     assert_eq!(unknown.status, 404);
     assert!(unknown.header("x-medeclipse-error").is_some(), "{unknown:?}");
     assert_eq!(ask("CLINIC.example:8080").status, 200);
-    let _ = (clinic(), free_port());
 }

@@ -50,7 +50,7 @@ fn o9_an_engine_killed_in_a_rollout_goes_on_with_it_and_the_deploy_that_follows_
     let deploy = env.start(&["deploy", "--version", "v2", "--env-var", "CLINIC_VERSION=v2"]);
     env.until_phase("baking");
 
-    replaced(&env, "engine");
+    (0..3).for_each(|_| replaced(&env, "engine"));
     let ran = deploy.end(40);
 
     assert_eq!(ran.code, 0, "{ran:?}\n{}", env.engine_log());
