@@ -71,6 +71,8 @@ impl<P: Platform> Life<P> {
             tokio::select! {
                 message = self.mailbox.recv() => match message {
                     Some(Message::Stop { reply }) => {
+                        // Closed first: after a `down`, a journal is one whole file.
+                        drop(self);
                         // The sender may have stopped waiting; the target stops all the same.
                         let _ = reply.send(());
                         return;

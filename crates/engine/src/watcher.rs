@@ -9,7 +9,7 @@ use manifest::edge::EdgeState;
 use rollout::change::{Observed, ObservedReplica, ReplicaState};
 use rollout::event::ServedBy;
 use rollout::machine::{EdgeWorld, ReplicaWorld, State, World};
-use rollout::names::{Millis, Revision, Target};
+use rollout::names::{Millis, ReplicaId, Revision, Target};
 use rollout::release::Health;
 use rollout::routes::RouteTable;
 use std::sync::Arc;
@@ -21,8 +21,6 @@ use tokio::time::timeout;
 const ACTIVE_EVERY: Duration = Duration::from_millis(100);
 /// Between looks while nothing moves: exits and probes report by themselves.
 const IDLE_EVERY: Duration = Duration::from_secs(1);
-/// How long the first look waits for the first answers of replicas that were there before.
-const FIRST_ANSWERS_WITHIN: Duration = Duration::from_secs(2);
 /// A platform that takes longer is treated as unknown.
 const OBSERVE_WITHIN: Duration = Duration::from_secs(10);
 
@@ -54,13 +52,10 @@ impl<P: Platform> Watcher<P> {
     pub async fn run(self) {
         let mut probes = Probes::new(self.poke.clone());
         let mut looks = 0;
-        let began = Instant::now();
         while !self.seen.is_closed() {
             let look_began = Instant::now();
             let sight = self.look(&mut probes).await;
-            // Replicas found running have not been asked yet: taken as not ready, they would look lost.
-            let known = looks > 0 || probes.all_asked() || began.elapsed() > FIRST_ANSWERS_WITHIN;
-            if let Some((world, table)) = sight.filter(|_| known) {
+            if let Some((world, table)) = sight {
                 looks += 1;
                 self.seen.send_replace(Seen { look: looks, began: Some(look_began), world, table });
             }
@@ -88,8 +83,10 @@ impl<P: Platform> Watcher<P> {
             }
         };
         let state = self.state.borrow().clone();
-        probes.follow(&observed.replicas, |revision| health(&state, revision));
         let edge = self.edge.state().await.ok();
+        // What the edge routes to was ready for the engine before this one: a restart must not make it a lost one.
+        let routed = edge.as_ref().map(|edge| self.routed(edge)).unwrap_or_default();
+        probes.follow(&observed.replicas, |revision| health(&state, revision), |id| routed.contains(id));
         let mut world = self.assemble(observed, edge.as_ref(), probes);
         if state.desired().proof
             && let Ok(proof) = self.edge.prove(&self.target).await
@@ -136,10 +133,16 @@ impl<P: Platform> Watcher<P> {
             world.stable = table.routes.stable.as_ref().map(|arm| arm.revision);
             world.candidate =
                 table.routes.candidate.as_ref().map(|candidate| (candidate.arm.revision, candidate.weight));
-            world.routed =
-                table.routes.arms().flat_map(|arm| &arm.replicas).map(|end| end.replica.clone()).collect();
         }
+        world.routed = self.routed(edge);
         world
+    }
+
+    /// Returns the replicas that the edge sends requests of this target to.
+    fn routed(&self, edge: &EdgeState) -> Vec<ReplicaId> {
+        let tables = edge.tables.iter().filter(|table| table.routes.target == self.target);
+        let replicas = tables.flat_map(|table| table.routes.arms()).flat_map(|arm| &arm.replicas);
+        replicas.map(|end| end.replica.clone()).collect()
     }
 
     fn table(&self, edge: EdgeState) -> Option<RouteTable> {

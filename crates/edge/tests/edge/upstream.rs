@@ -56,7 +56,7 @@ async fn a_replica_that_speaks_http_1_0_does_not_cost_the_client_its_connection(
     let replica = tokio::spawn(async move {
         while let Ok((mut stream, _)) = old.accept().await {
             let mut request = [0; 4096];
-            stream.read(&mut request).await.unwrap();
+            assert!(stream.read(&mut request).await.unwrap() > 0);
             stream.write_all(b"HTTP/1.0 200 OK\r\nServer: old\r\n\r\nuntil the end").await.unwrap();
         }
     });

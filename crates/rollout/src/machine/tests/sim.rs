@@ -87,6 +87,7 @@ impl Sim {
         sim.append(Event::LeaseTaken { epoch: 1, owner: "sim".to_owned() });
         let mut settings = TargetSettings::default();
         settings.replicas.min = 2;
+        settings.replicas.max = 64;
         sim.command(OperatorCommand::Settings(settings)).unwrap();
         sim
     }
