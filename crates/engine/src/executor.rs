@@ -22,6 +22,9 @@ const CHANGE_WITHIN: Duration = Duration::from_secs(60);
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
+/// What shells answer for a program that cannot be run.
+const CANNOT_RUN: i32 = 127;
+
 /// What the tasks of the executor have to tell: shared with the watcher.
 #[derive(Debug, Default)]
 pub struct Board {
@@ -66,6 +69,19 @@ impl Board {
         let inner = self.lock();
         let seen = inner.sent.done.zip(look_began).is_some_and(|(done, began)| done < began);
         if seen { Vec::new() } else { inner.sent.replicas.clone() }
+    }
+
+    /// Takes in that the platform will never make this change: a launch is refused, a task has failed.
+    fn refuse(&self, change: &Change, what: &str, why: &str) {
+        match change {
+            Change::Launch { placed, .. } => self.lock().refused = Some((placed.revision, why.to_owned())),
+            Change::RunTask { task } => {
+                let answer = (Ended::Code(CANNOT_RUN), format!("cannot {what}: {why}"));
+                self.lock().asked.insert(task.id.clone(), Some(answer));
+            }
+            // Asked for again, ever later: a newer engine may have taken over, and then it is none of ours.
+            Change::Stop { .. } | Change::Remove { .. } => {}
+        }
     }
 
     /// Claims a change; None while one of this name is under way or has to wait. Returns the failures so far.

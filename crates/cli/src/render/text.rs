@@ -198,13 +198,13 @@ pub fn went_back(report: &Report) -> String {
 
 /// Words why a deployment failed, with the numbers.
 pub fn cause(report: &Report) -> Option<String> {
-    let mut lines: Vec<String> = Vec::new();
-    lines.extend(report.why.as_ref().map(ToString::to_string));
-    if let Some(reason) = &report.reason
-        && !lines.iter().any(|line| reason.contains(line.as_str()) || line.contains(reason.as_str()))
-    {
-        lines.insert(0, reason.clone());
-    }
+    let why = report.why.as_ref().map(ToString::to_string);
+    // The reason is the longer sentence where it holds the other.
+    let mut lines: Vec<String> = match (&report.reason, why) {
+        (Some(reason), Some(why)) if reason.contains(&why) => vec![reason.clone()],
+        (Some(reason), Some(why)) if !why.contains(reason.as_str()) => vec![reason.clone(), why],
+        (reason, why) => why.or_else(|| reason.clone()).into_iter().collect(),
+    };
     lines.extend(report.evidence.as_ref().map(ToString::to_string));
     (!lines.is_empty()).then(|| lines.join("\n"))
 }

@@ -74,7 +74,8 @@ impl State {
         if let Some((replica, _)) = world.presence(revision).running().find(|(_, replica)| replica.failing) {
             return Some(("liveness failing", ReturnReason::LivenessFailing { replica: replica.clone() }));
         }
-        if running.has_weight() && is_lost(revision, world) && !self.neither_is_ready(running, world) {
+        let excused = self.neither_is_ready(running, world) || running.recovers(world);
+        if running.has_weight() && is_lost(revision, world) && !excused {
             return Some(("candidate lost", ReturnReason::CandidateLost));
         }
         let silent = running.guard.silent_seconds();
@@ -128,6 +129,9 @@ impl State {
         if shared {
             return Some("stable fails as well: this is not the release's fault");
         }
+        if running.has_weight() && running.recovers(world) {
+            return Some("the candidate is not ready again yet");
+        }
         (running.has_weight() && self.neither_is_ready(running, world))
             .then_some("stable is not ready either: this is not the release's fault")
     }
@@ -137,6 +141,15 @@ impl State {
         let Some(stable) = &self.stable else { return false };
         let stuck = |revision| world.present(revision) > 0 && world.ready(revision) == 0;
         stuck(stable.revision) && stuck(running.candidate.revision)
+    }
+}
+
+impl Deployment {
+    /// Tells whether a candidate that is held runs and is not ready again yet. What both versions lacked comes back for
+    /// one before the other: that is no fault. Meanwhile its requests go to stable; the deadline bounds the wait.
+    fn recovers(&self, world: &World) -> bool {
+        let revision = self.candidate.revision;
+        self.held.is_some() && world.present(revision) > 0 && world.ready(revision) == 0
     }
 }
 
