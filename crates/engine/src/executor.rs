@@ -136,10 +136,8 @@ impl<P: Platform> Executor<P> {
                     why: format!("no answer within {CHANGE_WITHIN:?}"),
                 }),
             };
-            if let (Err(PlatformError::Refused { why, .. }), Change::Launch { placed, .. }) =
-                (&result, &change)
-            {
-                board.lock().refused = Some((placed.revision, why.clone()));
+            if let Err(PlatformError::Refused { what, why, .. }) = &result {
+                board.refuse(&change, what, why);
             }
             result.map_err(|error| error.to_string())
         });

@@ -96,6 +96,9 @@ fn versions_of_which_neither_is_ready_hold_and_go_on() {
     assert_eq!(sim.happened("return_started"), 0);
 
     sim.set_ready("v1", true);
+    sim.run(5_000);
+    assert!(held(&sim), "one comes back before the other: {}", sim.tell());
+    assert_eq!(sim.happened("return_started"), 0);
     sim.set_ready("v2", true);
     assert_eq!(sim.finish(), Outcome::Promoted);
 }
