@@ -177,25 +177,11 @@ impl Supervisor {
         }
         self.reap()?;
         self.edge.start_at = None;
-        let stopped = self.stop_engine(keep_replicas).await;
+        let stopped =
+            stop::engine_of(&self.paths, &mut self.engine, keep_replicas, &mut |text| say(text)).await;
         self.reap()?;
         stop::clean(&self.paths).map_err(|error| not_prepared(&self.paths, &error))?;
         stopped
-    }
-
-    /// Only the engine knows the replicas: one that died is started once more to stop them.
-    async fn stop_engine(&mut self, keep_replicas: bool) -> Result<(), Failure> {
-        if self.engine.pid.is_none() {
-            self.engine.start(&self.paths)?;
-            let client = self.client().within(ANSWER);
-            let until = Instant::now() + START_MAX;
-            while !answers(Who::Engine, self.engine.pid, &client).await && Instant::now() < until {
-                tokio::time::sleep(ASK_AGAIN).await;
-            }
-        }
-        let Some(engine) = self.engine.process() else { return Ok(()) };
-        let say = self.say;
-        stop::engine(&self.paths, &engine, keep_replicas, &mut |text| say(text)).await
     }
 
     fn client(&self) -> Client {
