@@ -200,7 +200,7 @@ mod tests {
 
         let refused = StatePaths::new(&long, None).unwrap_err();
 
-        assert!(refused.to_string().contains("at most 107"));
+        assert!(refused.why().contains("at most 107"));
         assert!(refused.next().contains("XDG_RUNTIME_DIR"));
     }
 }

@@ -39,6 +39,9 @@ const START_ATTEMPTS: u32 = 3;
 const OLD_EDGE_MAX: Duration = stop::DRAIN_MAX;
 
 /// What the supervisor was woken by.
+/// Bytes that must be free on the disk of the state directory: some pid files and a few events.
+const SPACE_MIN: usize = 64 << 10;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Woken {
     /// Time passed, or a child ended and was taken care of.
@@ -227,25 +230,11 @@ impl Supervisor {
         }
         self.reap();
         self.edge.start_at = None;
-        let stopped = self.stop_engine(keep_replicas).await;
+        let stopped =
+            stop::engine_of(&self.paths, &mut self.engine, keep_replicas, &mut |text| say(text)).await;
         self.reap();
         stop::clean(&self.paths).map_err(|error| not_prepared(&self.paths, &error))?;
         stopped
-    }
-
-    /// Only the engine knows the replicas: one that died is started once more to stop them.
-    async fn stop_engine(&mut self, keep_replicas: bool) -> Result<(), Failure> {
-        if self.engine.pid.is_none() {
-            self.engine.start(&self.paths)?;
-            let client = self.client().within(ANSWER);
-            let until = Instant::now() + START_MAX;
-            while !answers(Who::Engine, self.engine.pid, &client).await && Instant::now() < until {
-                tokio::time::sleep(ASK_AGAIN).await;
-            }
-        }
-        let Some(engine) = self.engine.process() else { return Ok(()) };
-        let say = self.say;
-        stop::engine(&self.paths, &engine, keep_replicas, &mut |text| say(text)).await
     }
 
     fn client(&self) -> Client {
@@ -364,7 +353,14 @@ pub fn prepare(paths: &StatePaths) -> Result<(), Failure> {
         // Commands are a privilege: whoever made these folders before, they are closed now.
         .and_then(|()| close(&run))
         .and_then(|()| close(paths.sockets()))
+        .and_then(|()| has_space(&run.join("probe")))
         .map_err(|error| not_prepared(paths, &error))
+}
+
+/// Finds a full disk before anything is started that needs it: pids, sockets and the next event.
+fn has_space(probe: &std::path::Path) -> std::io::Result<()> {
+    let written = std::fs::write(probe, [0; SPACE_MIN]);
+    child::remove(probe).and(written)
 }
 
 fn not_prepared(paths: &StatePaths, error: &std::io::Error) -> Failure {

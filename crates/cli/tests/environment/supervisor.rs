@@ -111,6 +111,22 @@ fn an_environment_whose_supervisor_died_can_be_brought_down() {
 }
 
 #[test]
+fn down_stops_the_replicas_of_an_environment_of_which_nothing_else_is_left() {
+    let env = serving(QUICK);
+    for pid in [env.supervisor(), env.pid("engine"), env.pid("edge")] {
+        kill(pid, "KILL");
+        eventually("it is dead", 20, || is_dead(pid).then_some(()));
+    }
+    assert_eq!(env.replicas().len(), 2);
+
+    env.ok(&["down"]);
+
+    assert_eq!(harness::processes_of(env.folder.path()), [0_u32; 0]);
+    let again = env.ok(&["down"]);
+    assert!(again.out.contains("nothing runs here"), "{again:?}");
+}
+
+#[test]
 fn a_replica_that_is_killed_is_replaced_and_the_journal_says_so() {
     let env = serving(QUICK);
     let before = env.replicas();
@@ -186,6 +202,10 @@ fn replicas_that_down_keeps_are_adopted_again_by_up() {
     eventually("it serves", 20, || (env.version() == "v1").then_some(()));
     env.until_ready(2);
     assert_eq!(env.replicas(), before);
+
+    env.ok(&["down", "--keep-replicas"]);
+    env.ok(&["down"]);
+    assert_eq!(env.replicas(), [0_u32; 0]);
 }
 
 #[test]
@@ -250,7 +270,7 @@ fn o8_connections_wait_in_the_backlog_until_there_is_an_edge_again() {
     // Stopped, it cannot start another edge before the connections were tried.
     kill(supervisor, "STOP");
     kill(edge, "KILL");
-    eventually("the edge is dead", 20, || is_zombie(edge).then_some(()));
+    eventually("the edge is dead", 20, || is_dead(edge).then_some(()));
 
     let address = env.address;
     let asking: Vec<_> = (0..20)
@@ -265,9 +285,10 @@ fn o8_connections_wait_in_the_backlog_until_there_is_an_edge_again() {
     assert!(answers.iter().all(|answer| answer.starts_with("HTTP/1.1 200")), "{answers:?}");
 }
 
-fn is_zombie(pid: u32) -> bool {
+/// Whether a process has ended, taken in by its parent or not.
+fn is_dead(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    stat.contains(") Z ")
+    stat.is_empty() || stat.contains(") Z ")
 }
 
 /// Sends a request over a connection and returns the answer's head and body.

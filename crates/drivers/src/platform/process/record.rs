@@ -149,6 +149,15 @@ impl Folder {
     }
 }
 
+/// Whether replicas or tasks are recorded in a state directory: those that were stopped are not.
+pub fn has_replicas(state: &Path) -> bool {
+    let layout = Layout::new(state);
+    [layout.replicas_dir(), layout.tasks_dir()].iter().any(|dir| {
+        let targets = folders(dir).unwrap_or_default();
+        targets.iter().any(|Folder(target)| folders(target).is_ok_and(|launched| !launched.is_empty()))
+    })
+}
+
 /// Where everything lies below the state directory.
 #[derive(Debug, Clone)]
 pub struct Layout {
