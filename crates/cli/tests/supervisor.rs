@@ -86,6 +86,13 @@ fn supervisor_pid(env: &Env) -> u32 {
     text.trim().parse().unwrap()
 }
 
+/// Kills the supervisor, and waits until its lock is gone with it.
+fn kill_supervisor(env: &Env) {
+    kill(supervisor_pid(env), "KILL");
+    let lock = std::fs::File::open(env.state().join("run/supervisor.pid")).unwrap();
+    eventually("the supervisor is gone", 20, || lock.try_lock().ok());
+}
+
 fn replica_pids(env: &Env) -> Vec<u32> {
     let ours = [supervisor_pid(env), env.pid("engine"), env.pid("edge")];
     let service = |pid: &u32| {
@@ -209,7 +216,7 @@ fn a_killed_supervisor_is_replaced_without_closing_a_listener() {
     let users = Users::of(env.address);
     users.await_good(20);
 
-    kill(supervisor_pid(&env), "KILL");
+    kill_supervisor(&env);
     users.await_good(20);
     eventually("a new supervisor takes over", 20, || (env.run(&["up", "--detach"]).code == 0).then_some(()));
     users.await_good(20);
@@ -223,10 +230,57 @@ fn a_killed_supervisor_is_replaced_without_closing_a_listener() {
 }
 
 #[test]
+fn a_new_supervisor_whose_engine_cannot_start_leaves_users_served() {
+    let Some(env) = python() else { return };
+    env.up().deploy(&[], 0);
+    let (edge, engine) = (env.pid("edge"), env.pid("engine"));
+    kill_supervisor(&env);
+    kill(engine, "KILL");
+    let lock = std::fs::File::open(env.state().join("run/engine.lock")).unwrap();
+    eventually("the engine is gone", 20, || lock.try_lock().ok());
+
+    let refused = env.run(&["up", "--detach"]);
+
+    assert_eq!(refused.code, 3, "{}", refused.err);
+    assert_eq!(env.get("/").status, 200);
+    drop(lock);
+    env.up();
+    assert_eq!(env.get("/").status, 200);
+    eventually("the first edge is gone", 45, || (!processes_of(&env.state()).contains(&edge)).then_some(()));
+}
+
+#[test]
+fn an_edge_that_hands_nothing_over_is_replaced_all_the_same() {
+    let Some(env) = python() else { return };
+    env.up().deploy(&[], 0);
+    kill_supervisor(&env);
+    std::fs::remove_file(env.state().join("run/handover.sock")).unwrap();
+
+    env.up();
+
+    eventually("stable serves again", 20, || (env.get("/").status == 200).then_some(()));
+}
+
+#[test]
+fn an_environment_goes_on_when_nobody_reads_what_it_tells() {
+    let Some(env) = python() else { return };
+    let mut up = env.start(&["up"]);
+    drop(up.child.stdout.take());
+    eventually("it is up", 20, || (env.run(&["status"]).code == 0).then_some(()));
+
+    env.deploy(&[], 0);
+
+    assert_eq!(env.get("/").status, 200);
+    assert!(up.child.try_wait().unwrap().is_none());
+    up.signal("TERM");
+    assert_eq!(up.end(40).code, 0);
+}
+
+#[test]
 fn down_ends_an_environment_whose_supervisor_died() {
     let Some(env) = python() else { return };
     env.up().deploy(&[], 0);
-    kill(supervisor_pid(&env), "KILL");
+    kill_supervisor(&env);
 
     let down = env.ok(&["down"]);
 

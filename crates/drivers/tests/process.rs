@@ -208,6 +208,24 @@ async fn a_port_that_is_taken_is_skipped() {
 }
 
 #[tokio::test]
+async fn a_port_is_not_given_again_soon_also_not_by_a_later_platform() {
+    let state = State::new();
+    let first = {
+        let platform = state.platform();
+        let first = launched(&platform, 1, sleeper()).await;
+        platform.stop_all(Millis(0)).await.unwrap();
+        first.address
+    };
+
+    let later = launched(&state.platform(), 2, sleeper()).await;
+
+    assert_ne!(
+        later.address, first,
+        "an edge that still knows the old address would find somebody else there"
+    );
+}
+
+#[tokio::test]
 async fn a_replica_whose_port_was_taken_meanwhile_ends_and_the_next_gets_another() {
     let state = State::new();
     let platform = state.platform();
@@ -585,7 +603,10 @@ async fn logs_outlive_their_replicas_for_five_revisions() {
     for revision in 1..=7 {
         let change = launch(revision, 1, sh(&format!("echo revision {revision}")));
         platform.apply(&target(), &change, generation(revision)).await.unwrap();
-        ended(&platform).await;
+        let over = |at: &ObservedReplica| {
+            at.revision == Revision(revision) && matches!(at.state, ReplicaState::Exited(_))
+        };
+        see(&platform, |observed| observed.replicas.iter().any(over)).await;
         if revision > 1 {
             platform.apply(&target(), &remove(revision), generation(revision)).await.unwrap();
             let there = |at: &ObservedReplica| at.revision == Revision(revision);

@@ -6,7 +6,7 @@ use crate::http::ask_tcp;
 use drivers::platform::{Platform, PlatformError};
 use manifest::edge::EdgeTable;
 use rollout::change::{Change, Ended, TaskId};
-use rollout::names::{Generation, Revision, Target};
+use rollout::names::{Generation, ReplicaId, Revision, Target};
 use rollout::routes::RouteTable;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -22,6 +22,9 @@ const CHANGE_WITHIN: Duration = Duration::from_secs(60);
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
+/// How a shell says that it could not start a command.
+const NOT_STARTED: Ended = Ended::Code(127);
+
 /// What the tasks of the executor have to tell: shared with the watcher.
 #[derive(Debug, Default)]
 pub struct Board {
@@ -34,6 +37,14 @@ struct Inner {
     busy: BTreeMap<String, Option<Pause>>,
     refused: Option<(Revision, String)>,
     asked: BTreeMap<TaskId, Option<(Ended, String)>>,
+    sent: Sent,
+}
+
+/// The replicas of the table sent last, and when the edge had it (or had refused it).
+#[derive(Debug, Default)]
+struct Sent {
+    replicas: Vec<ReplicaId>,
+    done: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +62,13 @@ impl Board {
     /// Returns the questions asked of candidates and their answers.
     pub fn asked(&self) -> BTreeMap<TaskId, Option<(Ended, String)>> {
         self.lock().asked.clone()
+    }
+
+    /// Returns the replicas of a table that a look begun then cannot have seen.
+    pub fn sent_since(&self, look_began: Option<Instant>) -> Vec<ReplicaId> {
+        let inner = self.lock();
+        let seen = inner.sent.done.zip(look_began).is_some_and(|(done, began)| done < began);
+        if seen { Vec::new() } else { inner.sent.replicas.clone() }
     }
 
     /// Claims a change; None while one of this name is under way or has to wait. Returns the failures so far.
@@ -75,6 +93,18 @@ impl Board {
         let until = Instant::now() + pause;
         self.lock().busy.insert(name.to_owned(), Some(Pause { until, failures: failures + 1 }));
         pause
+    }
+
+    /// Notes what the platform refused for good. A task that cannot be started has failed.
+    fn refuse(&self, change: &Change, why: &str) {
+        let mut inner = self.lock();
+        match change {
+            Change::Launch { placed, .. } => inner.refused = Some((placed.revision, why.to_owned())),
+            Change::RunTask { task } => {
+                inner.asked.insert(task.id.clone(), Some((NOT_STARTED, why.to_owned())));
+            }
+            Change::Stop { .. } | Change::Remove { .. } => {}
+        }
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
@@ -105,10 +135,8 @@ impl<P: Platform> Executor<P> {
                     why: format!("no answer within {CHANGE_WITHIN:?}"),
                 }),
             };
-            if let (Err(PlatformError::Refused { why, .. }), Change::Launch { placed, .. }) =
-                (&result, &change)
-            {
-                board.lock().refused = Some((placed.revision, why.clone()));
+            if let Err(PlatformError::Refused { why, .. }) = &result {
+                board.refuse(&change, why);
             }
             result.map_err(|error| error.to_string())
         });
@@ -116,9 +144,13 @@ impl<P: Platform> Executor<P> {
 
     /// Publishes routes, unless a table is on its way.
     pub fn publish(&self, routes: RouteTable, generation: Generation) {
-        let edge = self.edge.clone();
+        let (edge, board) = (self.edge.clone(), self.board.clone());
+        let replicas = routes.arms().flat_map(|arm| &arm.replicas).map(|end| end.replica.clone()).collect();
         self.begin("publish".to_owned(), async move {
-            outcome(edge.publish(&EdgeTable { generation, routes }).await)
+            board.lock().sent = Sent { replicas, done: None };
+            let published = edge.publish(&EdgeTable { generation, routes }).await;
+            board.lock().sent.done = Some(Instant::now());
+            outcome(published)
         });
     }
 

@@ -13,7 +13,7 @@ use rollout::names::{Millis, ReplicaId, Revision, Target};
 use rollout::release::Health;
 use rollout::routes::RouteTable;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
@@ -29,6 +29,8 @@ const OBSERVE_WITHIN: Duration = Duration::from_secs(10);
 pub struct Seen {
     /// Counts looks from 1; 0: nobody has looked yet.
     pub look: u64,
+    /// When the look began; None: nobody has looked yet.
+    pub began: Option<Instant>,
     pub world: World,
     pub table: Option<RouteTable>,
 }
@@ -51,9 +53,11 @@ impl<P: Platform> Watcher<P> {
         let mut probes = Probes::new(self.poke.clone());
         let mut looks = 0;
         while !self.seen.is_closed() {
-            if let Some((world, table)) = self.look(&mut probes).await {
+            let look_began = Instant::now();
+            let sight = self.look(&mut probes).await;
+            if let Some((world, table)) = sight {
                 looks += 1;
-                self.seen.send_replace(Seen { look: looks, world, table });
+                self.seen.send_replace(Seen { look: looks, began: Some(look_began), world, table });
             }
             let every = if self.is_active() { ACTIVE_EVERY } else { IDLE_EVERY };
             // The same whether poked or not: look again.

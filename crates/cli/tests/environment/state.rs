@@ -76,11 +76,10 @@ fn flip(path: &Path) {
     fs::write(path, bytes).unwrap();
 }
 
-type Damage = fn(&Path);
-
 #[test]
 fn e24_a_journal_that_was_damaged_while_down_disturbs_only_its_own_service() {
-    let damages: [(&str, Damage); 4] = [
+    type Damage = (&'static str, fn(&Path));
+    let damages: [Damage; 4] = [
         ("cut", |path| fs::File::options().write(true).open(path).unwrap().set_len(5000).unwrap()),
         ("flipped", flip),
         ("removed", |path| fs::remove_file(path).unwrap()),

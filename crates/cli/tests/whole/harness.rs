@@ -1,10 +1,13 @@
 //! Runs the real binary in an environment of its own, the way a user does, and leaves nothing behind.
 
 use serde_json::Value;
+use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -55,8 +58,14 @@ pub fn installed(program: &str) -> Option<PathBuf> {
     places.into_iter().find(|path| path.exists())
 }
 
+/// Returns a port nobody listens on, outside of the range the system takes outgoing connections from: there, any
+/// client of any test could have it a moment later.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % 9_000) as u16;
+    let candidates = (0..9_000).map(|_| 10_000 + (start + NEXT.fetch_add(1, Ordering::SeqCst)) % 9_000);
+    let mut free = candidates.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.next().expect("one of 9,000 ports is free")
 }
 
 /// Waits until `holds` returns something, at most `seconds`.
@@ -109,13 +118,34 @@ health   = {{ live = "/api/health/live", ready = "/api/health/ready", interval =
 
     pub fn write_manifest(&self, services: &str) {
         // Ports of tests that run side by side must not meet: each takes a range of its own, by its listening port.
-        let first = 20_000 + (u32::from(self.address.port()) * 97 % 380) * 100;
+        let first = 20_000 + u32::from(self.address.port()) % 60 * 200;
         let text = format!(
             "{services}\n[environment.local]\nlisten = \"{}\"\nports = \"{first}-{}\"\n",
             self.address,
-            first + 199
+            first + 99
         );
         std::fs::write(self.manifest(), text).expect("the manifest is written");
+    }
+
+    /// Replaces a part of the manifest, as an editor would.
+    pub fn edit(&self, from: &str, to: &str) {
+        let text = std::fs::read_to_string(self.manifest()).expect("the manifest is read");
+        assert!(text.contains(from), "the manifest has no {from:?}");
+        std::fs::write(self.manifest(), text.replace(from, to)).expect("the manifest is written");
+    }
+
+    /// Writes an executable file beside the manifest.
+    pub fn write_program(&self, name: &str, text: &str) -> PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::create_dir_all(path.parent().expect("BUG: a file is in a folder"))
+            .expect("its folder is made");
+        std::fs::write(&path, text).expect("the program is written");
+        std::fs::set_permissions(&path, Permissions::from_mode(0o755)).expect("it is made executable");
+        path
+    }
+
+    pub fn read(&self, name: &str) -> String {
+        std::fs::read_to_string(self.folder.path().join(name)).unwrap_or_default()
     }
 
     pub fn manifest(&self) -> PathBuf {
@@ -194,6 +224,37 @@ health   = {{ live = "/api/health/live", ready = "/api/health/ready", interval =
         self.status()["services"][0].clone()
     }
 
+    /// Waits until the first service is in this phase.
+    pub fn wait_for_phase(&self, phase: &str) -> Value {
+        eventually(&format!("the phase is {phase}"), 20, || {
+            Some(self.service()).filter(|service| service["phase"] == phase)
+        })
+    }
+
+    /// Returns the deployments, oldest first.
+    pub fn history(&self) -> Vec<Value> {
+        let ran = self.ok(&["history", "--json", "--limit", "100"]);
+        let mut rows: Vec<Value> = serde_json::from_str(&ran.out).expect("history is JSON");
+        rows.reverse();
+        rows
+    }
+
+    /// Returns the outcomes of the deployments, oldest first; those that run have none.
+    pub fn outcomes(&self) -> Vec<String> {
+        self.history().iter().map(|row| row["outcome"].as_str().unwrap_or("running").to_owned()).collect()
+    }
+
+    /// Returns the processes of the clinic's replicas of one version.
+    pub fn replicas_of(&self, version: &str) -> Vec<u32> {
+        let needle = format!("CLINIC_VERSION={version}\0");
+        let is_replica = |pid: &u32| {
+            let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
+            read("cmdline").starts_with(b"./clinic")
+                && String::from_utf8_lossy(&read("environ")).contains(&needle)
+        };
+        processes_of(self.folder.path()).into_iter().filter(is_replica).collect()
+    }
+
     /// Returns every event of the journals, oldest first.
     pub fn events(&self) -> Vec<Value> {
         let api = self.status()["api"].as_str().expect("the API's address").replace("http://", "");
@@ -251,7 +312,7 @@ impl Drop for Env {
         if down.code != 0 && !std::thread::panicking() {
             panic!("`medeclipse down` failed: {} {}", down.out, down.err);
         }
-        let left = processes_of(&self.state());
+        let left = processes_of(self.folder.path());
         for pid in &left {
             kill(*pid, "KILL");
         }
@@ -261,16 +322,17 @@ impl Drop for Env {
     }
 }
 
-/// Returns the processes that have this state directory in their environment or arguments.
-pub fn processes_of(state: &Path) -> Vec<u32> {
-    let needle = state.to_string_lossy().into_owned();
+/// Returns the processes that have this folder in their environment or arguments, or run in it.
+pub fn processes_of(folder: &Path) -> Vec<u32> {
+    let needle = folder.to_string_lossy().into_owned();
     let pids = std::fs::read_dir("/proc").expect("/proc is there").flatten();
     let pids = pids.filter_map(|entry| entry.file_name().to_str()?.parse::<u32>().ok());
     pids.filter(|pid| *pid != std::process::id())
         .filter(|pid| {
             let read = |name: &str| std::fs::read(format!("/proc/{pid}/{name}")).unwrap_or_default();
             let all = [read("cmdline"), read("environ")].concat();
-            String::from_utf8_lossy(&all).contains(&needle)
+            let cwd = std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap_or_default();
+            String::from_utf8_lossy(&all).contains(&needle) || cwd.starts_with(folder)
         })
         .collect()
 }

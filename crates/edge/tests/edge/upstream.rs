@@ -49,6 +49,27 @@ async fn when_no_replica_takes_connections_it_is_502_and_when_none_exists_503() 
 }
 
 #[tokio::test]
+async fn a_replica_that_speaks_http_1_0_does_not_cost_the_client_its_connection() {
+    let bench = Bench::start();
+    let old = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    bench.put(Table::new("web", 1).stable(1, &[old.local_addr().unwrap()])).await;
+    let replica = tokio::spawn(async move {
+        while let Ok((mut stream, _)) = old.accept().await {
+            let mut request = [0; 4096];
+            assert!(stream.read(&mut request).await.unwrap() > 0);
+            stream.write_all(b"HTTP/1.0 200 OK\r\nServer: old\r\n\r\nuntil the end").await.unwrap();
+        }
+    });
+    let mut client = bench.client().await;
+
+    for _ in 0..3 {
+        let answer = client.get("/").await;
+        assert_eq!((answer.status.as_u16(), answer.text().as_str()), (200, "until the end"));
+    }
+    replica.abort();
+}
+
+#[tokio::test]
 async fn connections_are_used_again() {
     let (bench, web) = (Bench::start_with(|config| config.workers = 1), Replica::start("web").await);
     bench.put(Table::new("web", 1).stable(1, &[web.address])).await;

@@ -170,12 +170,8 @@ impl Guard {
 
     fn window(&self, seconds: usize, settings: &JudgeSettings) -> Evidence {
         let counts = self.counts(seconds);
-        // A handful of requests that stable still answered is no control.
-        let Reference { limit, requests } = if counts.stable_requests >= SAMPLE_MIN {
-            counts.reference(settings)
-        } else {
-            self.past(settings)
-        };
+        let Reference { limit, requests } =
+            if counts.has_control() { counts.reference(settings) } else { self.past_alone(settings) };
         let enough = counts.candidate_requests >= SAMPLE_MIN && counts.candidate_errors >= ERRORS_MIN;
         let score = score(counts.candidate_errors, counts.candidate_requests, limit, requests);
         Evidence {
@@ -198,8 +194,14 @@ impl Guard {
         let belief = if seen { (errors as f64 + 0.5) / (requests as f64 + 1.0) } else { PRIOR_RATE };
         let rate = believed(belief, errors, requests).max(believed(PRIOR_RATE, errors, requests));
         let limit = rate * (1.0 + settings.error_margin.max(ALONE_MARGIN)) + settings.error_floor;
-        let least = if requests < REFERENCE_MIN { GROSS_RATE } else { 0.0 };
-        Reference { limit: limit.max(least).min(1.0), requests: PRIOR_REQUESTS + requests as f64 }
+        Reference { limit: limit.min(1.0), requests: PRIOR_REQUESTS + requests as f64 }
+    }
+
+    /// Returns the same, wide enough to take a candidate back with nothing beside it.
+    fn past_alone(&self, settings: &JudgeSettings) -> Reference {
+        let past = self.past(settings);
+        let least = if self.reference_requests < REFERENCE_MIN { GROSS_RATE } else { 0.0 };
+        Reference { limit: past.limit.max(least), ..past }
     }
 }
 
@@ -225,6 +227,12 @@ struct Counts {
 }
 
 impl Counts {
+    /// Tells whether stable was asked at the same time. A handful of requests is no control, nor is what it answered
+    /// before the candidate got everything.
+    fn has_control(&self) -> bool {
+        self.stable_requests >= SAMPLE_MIN && self.beside * 2.0 >= self.candidate_requests as f64
+    }
+
     /// Returns the reference of the same seconds. Stable's own share counts undiluted once it is worse than the belief:
     /// a fault both versions share must not be blamed on one of them. It is taken second by second, because the
     /// candidate may have got most of its requests in the seconds of the fault (a weight that was just raised).

@@ -187,6 +187,11 @@ impl Layout {
         self.replicas_dir().join(".ports.lock")
     }
 
+    /// Where the port given last is kept.
+    pub fn port_last(&self) -> PathBuf {
+        self.replicas_dir().join(".port.last")
+    }
+
     pub fn target(&self, target: &Target) -> PathBuf {
         self.replicas_dir().join(files::as_file_name(&target.to_string()))
     }

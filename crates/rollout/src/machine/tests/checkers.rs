@@ -55,7 +55,8 @@ pub fn an_end_is_what_the_edge_shows(sim: &Sim, was: &State, event: &Event) {
     assert_eq!(serving.revision, expected, "{outcome}, but the edge serves another revision\n{}", sim.tell());
     let proof = served_by.as_ref().expect("an end carries its proof");
     assert_eq!(proof.revision, expected, "the proof is of another revision");
-    let back = sim.edge.candidate().is_none();
+    let coming = sim.edge.coming.as_ref().and_then(|(_, _, table)| table.as_ref());
+    let back = sim.edge.candidate().is_none() && coming.is_none_or(|table| table.candidate.is_none());
     assert!(back || matches!(outcome, Outcome::Promoted | Outcome::PromotedUnproven), "a share is left");
 }
 

@@ -119,6 +119,7 @@ fn a_hot_revision_that_is_not_ready_is_no_place_to_go() {
     sim.scripts.errors.insert("v2".into(), 1.0);
     sim.run(20_000);
     assert_eq!(sim.answering(), Some("v2"), "v1 would answer nobody");
+    assert_eq!(sim.happened("deployment_requested"), 2, "and nothing is begun");
 
     sim.set_ready("v1", true);
     sim.until(10, "a return", |sim| sim.answering() == Some("v1"));

@@ -6,6 +6,7 @@ mod coverage;
 mod facts_table;
 mod holding;
 mod keeping;
+mod nonsense;
 mod operating;
 mod outside;
 mod promoting;
