@@ -35,13 +35,12 @@ const ANSWER: Duration = Duration::from_secs(2);
 const LOG_LOOK: Duration = Duration::from_secs(60);
 /// Ends of a child in a row, without having answered once, after which `up` gives up.
 const START_ATTEMPTS: u32 = 3;
+/// Bytes that must be free on the disk of the state directory: some pid files and a few events.
+const SPACE_MIN: usize = 64 << 10;
 /// How long the edge that was taken over from may finish its requests.
 const OLD_EDGE_MAX: Duration = stop::DRAIN_MAX;
 
 /// What the supervisor was woken by.
-/// Bytes that must be free on the disk of the state directory: some pid files and a few events.
-const SPACE_MIN: usize = 64 << 10;
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Woken {
     /// Time passed, or a child ended and was taken care of.
