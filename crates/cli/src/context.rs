@@ -32,8 +32,9 @@ pub struct ReadManifest {
 
 impl Context {
     pub fn new(globals: &Globals) -> Result<Self, Failure> {
-        let paths = StatePaths::locate(&globals.state)
-            .map_err(|error| Failure::new(exit::BAD_INPUT, error.to_string()).then(error.next()))?;
+        let paths = StatePaths::locate(&globals.state).map_err(|error| {
+            Failure::new(exit::BAD_INPUT, error.to_string()).because(error.why()).then(error.next())
+        })?;
         Ok(Self {
             paths,
             manifest: globals.manifest.clone(),

@@ -4,32 +4,16 @@ use crate::client::{Client, ClientError, with_query};
 use crate::sse::Stream;
 use crate::{output, render};
 use rollout::event::EventRecord;
-use rollout::names::{Actor, DeploymentId, Millis, Target};
+use rollout::names::{DeploymentId, Millis};
 use serde::Deserialize;
 use std::time::Duration;
 
 /// Between two attempts to connect to an engine that starts again.
 const RETRY: Duration = Duration::from_millis(200);
 
-/// What every record says, whatever happened.
-#[derive(Deserialize)]
-struct Head {
-    v: u32,
-    seq: u64,
-    at: Millis,
-    target: Target,
-    deployment: Option<DeploymentId>,
-    actor: Actor,
-    prev_hash: String,
-    hash: String,
-}
-
-/// Reads one record of the stream; None when its kind is of a newer engine. The request of a deployment names the
-/// deployment too, under the same key as the record around it: so head and event are read one after the other.
+/// Reads one record of the stream; None when its kind is of a newer engine.
 pub fn parse(text: &str) -> Option<EventRecord> {
-    let event = serde_json::from_str(text).ok()?;
-    let Head { v, seq, at, target, deployment, actor, prev_hash, hash } = serde_json::from_str(text).ok()?;
-    Some(EventRecord { v, seq, at, target, deployment, actor, event, prev_hash, hash })
+    serde_json::from_str(text).ok()
 }
 
 /// Returns the deployment a record is about, also when its kind is of a newer engine.
@@ -68,9 +52,9 @@ async fn read(
             continue;
         }
         if json {
-            output::line(&message.data);
+            output::told(&message.data);
         } else {
-            output::line(&render::text::event(&record));
+            output::told(&render::text::event(&record));
         }
     }
     Ok(())

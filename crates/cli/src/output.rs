@@ -11,6 +11,13 @@ pub fn line(text: &str) {
     ended(writeln!(out, "{text}").and_then(|()| out.flush()));
 }
 
+/// Writes one line to stdout for whoever still reads; for a process whose work does not depend on a reader.
+pub fn told(text: &str) {
+    let mut out = std::io::stdout().lock();
+    // The environment goes on without somebody who watches it.
+    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+}
+
 /// Writes one JSON document and a line end to stdout.
 pub fn json<T: serde::Serialize>(value: &T) {
     line(&serde_json::to_string(value).expect("BUG: a type of ours has a JSON form"));

@@ -22,7 +22,9 @@ impl Process {
     /// Returns the process with this pid if it is the one that started at `start_time`.
     pub fn find(pid: Pid, start_time: u64) -> Option<Self> {
         let found = Self::of(pid)?;
-        (start_time_of(pid) == Some(start_time)).then_some(found)
+        // One that has ended, and that nobody has taken in yet, does not run any more.
+        let runs = start_time_of(pid) == Some(start_time) && !found.has_ended().unwrap_or(true);
+        runs.then_some(found)
     }
 
     /// Returns the process that has this pid now.

@@ -28,7 +28,8 @@ pub struct Terminal {
     lines: MultiProgress,
     stage: ProgressBar,
     weight: ProgressBar,
-    counts: ProgressBar,
+    verdict: ProgressBar,
+    waiting: ProgressBar,
 }
 
 impl Progress {
@@ -79,7 +80,7 @@ impl Progress {
     /// Says something about following itself; repeated, it is said once.
     pub fn note(&mut self, text: &str) {
         match self {
-            Self::Terminal(terminal) => terminal.counts.set_message(text.to_owned()),
+            Self::Terminal(terminal) => terminal.waiting.set_message(text.to_owned()),
             Self::Plain { noted, .. } if noted != text => {
                 text.clone_into(noted);
                 output::line(&format!("{} {text}", units::clock(units::now())));
@@ -91,7 +92,7 @@ impl Progress {
     /// Removes the moving lines. Called before anything else is said.
     pub fn close(&mut self) {
         if let Self::Terminal(terminal) = self {
-            for bar in [&terminal.stage, &terminal.weight, &terminal.counts] {
+            for bar in [&terminal.stage, &terminal.weight, &terminal.verdict, &terminal.waiting] {
                 bar.finish_and_clear();
             }
         }
@@ -113,17 +114,17 @@ impl Terminal {
         stage.set_prefix(target.service.to_string());
         stage.set_message("starting");
         stage.enable_steady_tick(Duration::from_millis(120));
-        let weight =
-            lines.add(ProgressBar::new(100).with_style(style("  candidate [{bar:30}] {pos} %  {wide_msg}")));
-        let counts = lines.add(ProgressBar::new_spinner().with_style(style("  {wide_msg}")));
-        Self { lines, stage, weight, counts }
+        let weight = lines.add(ProgressBar::new(100).with_style(style("  candidate [{bar:30}] {pos} %")));
+        let [verdict, waiting] =
+            [(); 2].map(|()| lines.add(ProgressBar::new_spinner().with_style(style("  {wide_msg}"))));
+        Self { lines, stage, weight, verdict, waiting }
     }
 
     fn status(&self, service: &ServiceStatus) {
         self.stage.set_message(render::text::stage(service));
         self.weight.set_position(service.weight.into());
-        self.weight.set_message(render::text::verdict(service));
-        self.counts.set_message(render::text::waiting(service));
+        self.verdict.set_message(render::text::verdict(service));
+        self.waiting.set_message(render::text::waiting(service));
     }
 }
 

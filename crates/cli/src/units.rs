@@ -33,28 +33,14 @@ pub fn now() -> Millis {
 
 /// Writes a moment as UTC: `2026-11-22 10:00:00`.
 pub fn date_time(at: Millis) -> String {
-    let (year, month, day) = civil(at.0 / 86_400_000);
-    format!("{year:04}-{month:02}-{day:02} {}", clock(at))
+    let text = at.rfc3339();
+    text.split('.').next().unwrap_or(&text).replace('T', " ")
 }
 
 /// Writes the time of day of a moment, UTC: `10:00:00`.
 pub fn clock(at: Millis) -> String {
-    let seconds = at.0 / 1000 % 86_400;
-    format!("{:02}:{:02}:{:02}", seconds / 3600, seconds / 60 % 60, seconds % 60)
-}
-
-/// Returns year, month, day of a day counted from 1970-01-01 (H. Hinnant, "chrono-compatible low-level date
-/// algorithms", `civil_from_days`).
-fn civil(days: u64) -> (u64, u64, u64) {
-    let shifted = days + 719_468;
-    let era = shifted / 146_097;
-    let day_of_era = shifted % 146_097;
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let shifted_month = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * shifted_month + 2) / 5 + 1;
-    let month = if shifted_month < 10 { shifted_month + 3 } else { shifted_month - 9 };
-    (year_of_era + era * 400 + u64::from(month <= 2), month, day)
+    let text = date_time(at);
+    text.split(' ').next_back().unwrap_or(&text).to_owned()
 }
 
 #[cfg(test)]

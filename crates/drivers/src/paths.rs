@@ -20,15 +20,18 @@ pub struct StatePaths {
 
 /// A socket would have a path longer than the system allows, and there is no shorter place for it.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "use state directory {state}: its sockets would have paths of {bytes} bytes, at most {SOCKET_PATH_BYTES_MAX} are possible"
-)]
+#[error("use the state directory {state}")]
 pub struct SocketPathTooLong {
     pub state: String,
     pub bytes: usize,
 }
 
 impl SocketPathTooLong {
+    pub fn why(&self) -> String {
+        let bytes = self.bytes;
+        format!("its sockets would have paths of {bytes} bytes, at most {SOCKET_PATH_BYTES_MAX} are possible")
+    }
+
     pub fn next(&self) -> &'static str {
         "choose a shorter --state, or set XDG_RUNTIME_DIR to a short private folder (the same for every command)"
     }
@@ -197,7 +200,7 @@ mod tests {
 
         let refused = StatePaths::new(&long, None).unwrap_err();
 
-        assert!(refused.to_string().contains("at most 107"));
+        assert!(refused.why().contains("at most 107"));
         assert!(refused.next().contains("XDG_RUNTIME_DIR"));
     }
 }

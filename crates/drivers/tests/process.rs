@@ -76,17 +76,24 @@ async fn said(platform: &ProcessPlatform, word: &str) -> String {
 async fn e23_a_killed_replica_is_told_within_100_ms() {
     let state = State::new();
     let platform = state.platform();
-    let replica = launched(&platform, 1, sleeper()).await;
+    platform.apply(&target(), &launch(1, 5, sleeper()), generation(1)).await.unwrap();
+    let replicas = see(&platform, |observed| running(observed) == 5).await.replicas;
     let mut changed = platform.changed();
+    let mut took = Vec::new();
 
-    kill(&replica, Signal::KILL);
-    let killed = Instant::now();
-    timeout(PATIENCE, changed.changed()).await.unwrap().unwrap();
-    let observed = platform.observe(&target()).await.unwrap();
-    let took = killed.elapsed();
+    for (at, replica) in replicas.iter().enumerate() {
+        kill(replica, Signal::KILL);
+        let killed = Instant::now();
+        timeout(PATIENCE, changed.changed()).await.unwrap().unwrap();
+        let observed = platform.observe(&target()).await.unwrap();
+        took.push(killed.elapsed());
+        assert_eq!(observed.replicas[at].state, ReplicaState::Exited(Ended::Signal(9)));
+    }
 
-    assert_eq!(observed.replicas[0].state, ReplicaState::Exited(Ended::Signal(9)));
-    assert!(took < Duration::from_millis(100), "took {took:?}");
+    // The middle one of five: a machine that builds something else meanwhile may take its time once.
+    took.sort();
+    println!("from the kill to the observation: {took:?}");
+    assert!(took[2] < Duration::from_millis(100), "took {took:?}");
 }
 
 #[tokio::test]
@@ -201,6 +208,24 @@ async fn a_port_that_is_taken_is_skipped() {
 }
 
 #[tokio::test]
+async fn a_port_is_not_given_again_soon_also_not_by_a_later_platform() {
+    let state = State::new();
+    let first = {
+        let platform = state.platform();
+        let first = launched(&platform, 1, sleeper()).await;
+        platform.stop_all(Millis(0)).await.unwrap();
+        first.address
+    };
+
+    let later = launched(&state.platform(), 2, sleeper()).await;
+
+    assert_ne!(
+        later.address, first,
+        "an edge that still knows the old address would find somebody else there"
+    );
+}
+
+#[tokio::test]
 async fn a_replica_whose_port_was_taken_meanwhile_ends_and_the_next_gets_another() {
     let state = State::new();
     let platform = state.platform();
@@ -270,16 +295,16 @@ async fn a_process_that_ignores_sigterm_is_killed_after_the_grace() {
     said(&platform, "armed").await;
     let asked = Instant::now();
 
-    let change = Change::Remove { revision: Revision(1), grace: Millis(300) };
+    let change = Change::Remove { revision: Revision(1), grace: Millis(1500) };
     platform.apply(&target(), &change, generation(2)).await.unwrap();
     let answered = asked.elapsed();
     let during = platform.observe(&target()).await.unwrap();
     see(&platform, |observed| observed.replicas.is_empty()).await;
     let took = asked.elapsed();
 
-    assert!(answered < Duration::from_millis(250), "the asking waited {answered:?}");
+    assert!(answered < Duration::from_millis(1200), "the asking waited {answered:?}");
     assert_eq!(running(&during), 1, "it is there while it goes");
-    assert!(took >= Duration::from_millis(300), "killed after {took:?}");
+    assert!(took >= Duration::from_millis(1500), "killed after {took:?}");
     assert!(group_is_empty(replica.pid.unwrap()));
 }
 
@@ -552,7 +577,7 @@ async fn a_log_is_rotated_under_a_writer_that_never_lets_go_of_it() {
     let platform = state.platform();
     let gate = state.path().join("go");
     let script = format!(
-        "yes 0123456789abcdef | head -c 11000000; echo full; \
+        "yes 0123456789abcdef | head -c 11000003; echo full; \
          while [ ! -e {} ]; do sleep 0.01; done; echo after; exec sleep 1000",
         gate.display()
     );
@@ -565,7 +590,7 @@ async fn a_log_is_rotated_under_a_writer_that_never_lets_go_of_it() {
 
     let log = state.path().join("logs/web@local/web-1-1.out");
     assert_eq!(fs::read_to_string(&log).unwrap(), "after\n");
-    assert_eq!(fs::metadata(state.path().join("logs/web@local/web-1-1.out.1")).unwrap().len(), 11_000_005);
+    assert_eq!(fs::metadata(state.path().join("logs/web@local/web-1-1.out.1")).unwrap().len(), 11_000_008);
     let tails = platform.logs(&target(), Some(Revision(1)), None, 2).await.unwrap();
     let out = tails.iter().find(|tail| tail.path == log).unwrap();
     assert_eq!(out.lines, ["full", "after"]);
@@ -578,7 +603,10 @@ async fn logs_outlive_their_replicas_for_five_revisions() {
     for revision in 1..=7 {
         let change = launch(revision, 1, sh(&format!("echo revision {revision}")));
         platform.apply(&target(), &change, generation(revision)).await.unwrap();
-        ended(&platform).await;
+        let over = |at: &ObservedReplica| {
+            at.revision == Revision(revision) && matches!(at.state, ReplicaState::Exited(_))
+        };
+        see(&platform, |observed| observed.replicas.iter().any(over)).await;
         if revision > 1 {
             platform.apply(&target(), &remove(revision), generation(revision)).await.unwrap();
             let there = |at: &ObservedReplica| at.revision == Revision(revision);
@@ -695,9 +723,109 @@ async fn many_launches_at_once_get_ports_and_numbers_of_their_own() {
         other.apply(&api, &changes[1], generation(1)),
     );
 
-    (first.unwrap(), second.unwrap());
+    first.unwrap();
+    second.unwrap();
     wait_until("all run", || state.identities().len() == 10).await;
     let all = one.adoptable().await.unwrap();
     let ports: BTreeSet<u16> = all.iter().map(|(_, replica)| replica.address.port()).collect();
     assert_eq!(ports.len(), 10);
+}
+
+#[tokio::test]
+async fn a_shim_whose_launch_was_withdrawn_starts_nothing() {
+    let state = State::new();
+    let folder = state.path().join("replicas/web@local/web-1-1");
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join("claim.json"), "\"withdrawn\"").unwrap();
+    let proof = state.path().join("started");
+    let record = serde_json::json!({
+        "replica": "web-1-1", "revision": 1, "address": "127.0.0.1:15000", "launched_at": 0,
+        "command": ["/usr/bin/touch", proof],
+    });
+    fs::write(folder.join("record.json"), record.to_string()).unwrap();
+
+    let status = std::process::Command::new(env!("CARGO_BIN_EXE_replica-shim"))
+        .arg("replica")
+        .arg(&folder)
+        .status()
+        .unwrap();
+
+    assert!(status.success());
+    assert!(!proof.exists());
+}
+
+#[tokio::test]
+async fn the_supervisor_reaps_an_orphan_with_its_group_and_spares_its_own_children() {
+    use std::os::unix::process::CommandExt;
+    let dir = tempfile::tempdir().unwrap();
+    let notes = Notes::new(dir.path());
+    notes.open().unwrap();
+    let mut spared = std::process::Command::new("true").spawn().unwrap();
+    let orphan = std::process::Command::new("/bin/sh")
+        .args(["-c", "sleep 1000 & exit 5"])
+        .process_group(0)
+        .spawn()
+        .unwrap()
+        .id();
+    let identity = Identity::of(orphan).unwrap();
+    wait_until("both ended", || {
+        [orphan, spared.id()].iter().all(|pid| matches!(proc::stat(*pid), Ok(Some(stat)) if stat.zombie))
+    })
+    .await;
+
+    let reaped = notes.reap_orphans(|pid| pid != orphan).unwrap();
+
+    assert_eq!(reaped, 1);
+    assert_eq!(notes.read(&identity), Some(Ended::Code(5)));
+    wait_until("its group is empty", || group_is_empty(orphan)).await;
+    assert!(spared.wait().unwrap().success());
+}
+
+#[tokio::test]
+async fn on_a_full_disk_a_launch_says_so_and_an_end_is_seen_all_the_same() {
+    let Some(disk) = SmallDisk::mount() else {
+        eprintln!("skipped: mounting a small disk needs the superuser");
+        return;
+    };
+    let state = State::new();
+    let mut config = state.config();
+    config.state_dir = disk.0.path().to_owned();
+    let platform = ProcessPlatform::with_groups(config, Groups::unavailable("not for this test")).unwrap();
+    let replica = launched(&platform, 1, sleeper()).await;
+    disk.fill();
+
+    let outcome = platform.apply(&target(), &launch(1, 2, sleeper()), generation(2)).await;
+    kill(&replica, Signal::KILL);
+
+    let Err(PlatformError::Retry { why, .. }) = outcome else { panic!("{outcome:?}") };
+    assert!(why.starts_with("the disk is full (") && why.contains("No space left"), "{why}");
+    assert_eq!(ended(&platform).await, Ended::Signal(9));
+}
+
+/// A file system of one mebibyte, gone when dropped.
+struct SmallDisk(tempfile::TempDir);
+
+impl SmallDisk {
+    fn mount() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let status = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+            .arg(dir.path())
+            .stderr(std::process::Stdio::null())
+            .status();
+        status.is_ok_and(|status| status.success()).then(|| Self(dir))
+    }
+
+    fn fill(&self) {
+        use std::io::Write;
+        let mut file = fs::File::create(self.0.path().join("ballast")).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _reported_by_the_system =
+            std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
 }

@@ -53,7 +53,7 @@ struct Line<'e> {
 impl Entry {
     fn line(&self) -> Line<'_> {
         Line {
-            time: clock::rfc3339(self.time),
+            time: self.time.rfc3339(),
             request_id: self.request_id.to_str().unwrap_or_default(),
             target: self.target.as_deref(),
             revision: self.revision,
@@ -105,7 +105,7 @@ fn write_all(mut file: LogFile, entries: &Receiver<Entry>, dropped: &AtomicU64) 
             dropped.fetch_add(1, Relaxed);
         } else if dropped.load(Relaxed) > 0 {
             let lost = dropped.swap(0, Relaxed);
-            let line = serde_json::json!({ "time": clock::rfc3339(clock::now()), "dropped": lost });
+            let line = serde_json::json!({ "time": clock::now().rfc3339(), "dropped": lost });
             if file.write(&line).is_err() {
                 dropped.fetch_add(lost, Relaxed);
             }

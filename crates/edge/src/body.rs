@@ -4,17 +4,20 @@
 use crate::claim::{Claim, Kind};
 use crate::ledger::{Ledger, Outcome};
 use crate::pool::{Lease, Pool};
+use crate::worker::Worker;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::error::Error;
+use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll};
-use tokio::time::Instant;
+use std::time::Duration;
+use tokio::time::{Instant, Sleep};
 
 /// How far a request's body is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -127,12 +130,16 @@ pub(crate) struct Passed {
     lease: Option<Lease>,
     pool: Rc<Pool>,
     ledger: Ledger,
+    silence: Option<Silence>,
     ended: bool,
 }
 
 impl Passed {
-    pub(crate) fn new(body: Incoming, claim: Claim, lease: Lease, pool: &Rc<Pool>, ledger: Ledger) -> Self {
-        Self { body, claim, lease: Some(lease), pool: Rc::clone(pool), ledger, ended: false }
+    pub(crate) fn new(body: Incoming, claim: Claim, lease: Lease, worker: &Worker, ledger: Ledger) -> Self {
+        let limit = worker.waits.upstream_silence;
+        let silence =
+            (claim.kind() == Kind::Plain).then(|| Silence { limit, since: Instant::now(), sleep: None });
+        Self { body, claim, lease: Some(lease), pool: Rc::clone(&worker.pool), ledger, silence, ended: false }
     }
 
     fn end(&mut self, outcome: Outcome) {
@@ -152,6 +159,9 @@ impl Passed {
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
                 self.ledger.add_bytes(frame.data_ref().map_or(0, Bytes::len));
+                if let Some(silence) = &mut self.silence {
+                    silence.since = Instant::now();
+                }
                 // The server may drop a body that says it has ended without asking for its end.
                 if self.body.is_end_stream() {
                     self.end(Outcome::Answered);
@@ -159,7 +169,14 @@ impl Passed {
             }
             Poll::Ready(Some(Err(_))) => self.end(Outcome::EarlyEof),
             Poll::Ready(None) if !self.ended => self.end(Outcome::Answered),
-            Poll::Ready(None) | Poll::Pending => {}
+            Poll::Ready(None) => {}
+            Poll::Pending => {
+                if self.silence.as_mut().is_some_and(|silence| silence.poll_over(context).is_ready()) {
+                    self.lease = None;
+                    self.end(Outcome::Silent);
+                    return Poll::Ready(Some(Err("the replica stopped in the middle of its answer".into())));
+                }
+            }
         }
         polled.map(|frame| frame.map(|frame| frame.map_err(BodyError::from)))
     }
@@ -177,6 +194,28 @@ impl Passed {
         }
         self.end(Outcome::Drained);
         Some(Err("its release was drained before the answer ended".into()))
+    }
+}
+
+/// How long a replica has sent nothing while somebody waited for it.
+struct Silence {
+    limit: Duration,
+    since: Instant,
+    /// Made when the first wait begins: most answers are there at once.
+    sleep: Option<Pin<Box<Sleep>>>,
+}
+
+impl Silence {
+    fn poll_over(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        let (since, limit) = (self.since, self.limit);
+        let sleep = self.sleep.get_or_insert_with(|| Box::pin(tokio::time::sleep_until(since + limit)));
+        loop {
+            std::task::ready!(sleep.as_mut().poll(context));
+            if since.elapsed() >= limit {
+                return Poll::Ready(());
+            }
+            sleep.as_mut().reset(since + limit);
+        }
     }
 }
 

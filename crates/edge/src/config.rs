@@ -42,6 +42,7 @@ pub struct Waits {
     pub client_stall: Duration,
     pub upstream_connect: Duration,
     pub upstream_head: Duration,
+    pub upstream_silence: Duration,
     pub stop_idle: Duration,
     pub stop_drain: Duration,
 }
@@ -54,6 +55,7 @@ impl Default for Waits {
             client_stall: limits::CLIENT_STALL,
             upstream_connect: limits::UPSTREAM_CONNECT,
             upstream_head: limits::UPSTREAM_HEAD,
+            upstream_silence: limits::UPSTREAM_SILENCE,
             stop_idle: limits::STOP_IDLE,
             stop_drain: limits::STOP_DRAIN,
         }

@@ -95,7 +95,7 @@ pub(crate) async fn exchange(
 
 /// Returns a connection to the claimed replica; None when it takes none.
 async fn lease(worker: &Worker, claim: &Claim, reuse: Reuse) -> Result<Option<Lease>, Failure> {
-    if let Some(lease) = worker.pool.take(claim.replica().id, reuse) {
+    if let Some(lease) = worker.pool.take(claim.replica().id, reuse, std::time::Instant::now()) {
         return Ok(Some(lease));
     }
     tokio::select! {

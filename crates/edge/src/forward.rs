@@ -119,13 +119,15 @@ fn answer(
 ) -> Response<Reply> {
     let Exchanged { response, claim, lease } = exchanged;
     let (mut head, body) = response.into_parts();
+    // The version belongs to the connection: an HTTP/1.0 replica must not end the client's kept connection.
+    head.version = http::Version::HTTP_11;
     ledger.answered(head.status);
     if is_event_stream(&head.headers) {
         claim.lengthen(Kind::Sse);
         worker.reconsider_drains();
     }
     finish_head(&mut head.headers, place, arm, &ledger, false);
-    let passed = Passed::new(body, claim, lease, &worker.pool, ledger);
+    let passed = Passed::new(body, claim, lease, worker, ledger);
     Response::from_parts(head, Reply::Passed(Box::new(passed)))
 }
 

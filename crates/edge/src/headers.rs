@@ -227,11 +227,12 @@ pub(crate) fn onward_path(parts: &Parts, place: &Place) -> Result<PathAndQuery, 
     PathAndQuery::try_from(text).map_err(|_| Failure::BadRequest("its path cannot be passed on"))
 }
 
-/// Rewrites the headers of a replica's answer for the client.
+/// Rewrites the headers of a replica's answer for the client. Only the edge says that it failed.
 pub(crate) fn homeward(headers: &mut HeaderMap, upgraded: bool) {
     let named = named_by_connection(headers);
     let protocol = headers.get(header::UPGRADE).filter(|_| upgraded).cloned();
-    for name in [header::CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE]
+    for name in
+        [header::CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, ERROR]
     {
         headers.remove(name);
     }

@@ -29,6 +29,8 @@ pub(crate) enum Outcome {
     EarlyEof,
     /// The answer was cut because its revision was drained.
     Drained,
+    /// The answer was cut because the replica fell silent.
+    Silent,
 }
 
 /// The account of one request.
@@ -113,6 +115,8 @@ impl Ledger {
             Outcome::EarlyEof => (Some(Column::EarlyEof), Some("early_eof")),
             Outcome::Drained if self.status >= 500 => (status_column, Some("drained")),
             Outcome::Drained => (Some(Column::Timeout), Some("drained")),
+            Outcome::Silent if self.status >= 500 => (status_column, Some("timeout")),
+            Outcome::Silent => (Some(Column::Timeout), Some("timeout")),
         };
         self.close(column, error);
     }

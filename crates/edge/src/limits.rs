@@ -8,6 +8,8 @@ pub const CLIENT_HEAD: Duration = Duration::from_secs(10);
 pub const CLIENT_IDLE: Duration = Duration::from_secs(75);
 /// A client that stops sending its body, or stops acknowledging ours, is given up after this.
 pub const CLIENT_STALL: Duration = Duration::from_secs(60);
+/// The kernel asks a silent client whether it is still there.
+pub const CLIENT_KEEPALIVE: Duration = Duration::from_secs(60);
 /// Bytes of one request's head, and of one connection's read buffer. nginx: 4 × 8 KiB.
 pub const CLIENT_HEAD_BYTES: usize = 64 * 1024;
 /// Header fields of one request; hyper answers 431 beyond.
@@ -23,6 +25,8 @@ pub const CLIENT_PING: Duration = Duration::from_secs(30);
 pub const UPSTREAM_CONNECT: Duration = Duration::from_secs(2);
 /// From the last byte of the request sent to the head of the answer.
 pub const UPSTREAM_HEAD: Duration = Duration::from_secs(60);
+/// A plain answer that has begun goes on within this time. Event streams and WebSockets may be silent for ever.
+pub const UPSTREAM_SILENCE: Duration = Duration::from_secs(300);
 /// Requests that must not be repeated go only on connections idle for less: the shortest keep-alive timeout
 /// seen in common servers is one second, so the replica's own timer cannot fire while the request is on its way.
 pub const UPSTREAM_IDLE_UNSAFE: Duration = Duration::from_millis(500);

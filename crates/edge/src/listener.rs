@@ -93,7 +93,7 @@ fn prepare(stream: &TcpStream, worker: &Worker) -> io::Result<()> {
     stream.set_nodelay(true)?;
     let socket = SockRef::from(stream);
     socket.set_tcp_user_timeout(Some(worker.waits.client_stall))?;
-    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(worker.waits.client_stall))
+    socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(limits::CLIENT_KEEPALIVE))
 }
 
 fn builder() -> auto::Builder<Local> {

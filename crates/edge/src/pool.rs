@@ -162,14 +162,14 @@ pub(crate) struct Pool {
 
 impl Pool {
     /// Takes a connection the request may go on.
-    pub(crate) fn take(&self, replica: u64, reuse: Reuse) -> Option<Lease> {
+    pub(crate) fn take(&self, replica: u64, reuse: Reuse, now: Instant) -> Option<Lease> {
         if reuse == Reuse::Never {
             return None;
         }
         let mut idle = self.idle.borrow_mut();
         let stack = idle.get_mut(&replica)?;
         while let Some(Idle { lease, since }) = stack.pop() {
-            let age = since.elapsed();
+            let age = now.saturating_duration_since(since);
             if reuse == Reuse::Recent && age >= limits::UPSTREAM_IDLE_UNSAFE {
                 // Everything below is older. This one may still serve a request that can be repeated.
                 stack.push(Idle { lease, since });
@@ -220,6 +220,71 @@ impl Pool {
                 idle.since.elapsed() < limits::UPSTREAM_IDLE && !idle.lease.sender.is_closed()
             });
             !stack.is_empty()
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claim::Registry;
+    use rollout::names::{ReplicaId, Revision, Target};
+    use rollout::routes::Endpoint;
+    use std::io::Write;
+    use std::net::{TcpListener, TcpStream as Peer};
+
+    /// Runs a check on a pool with one connection at rest, and its replica's end.
+    /// The check does not wait, so hyper's task cannot notice what the replica does: the moment this pool is made for.
+    fn at_rest(check: impl FnOnce(&Rc<Pool>, Peer)) {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let endpoint = Endpoint { replica: ReplicaId::new("r"), address: listener.local_addr().unwrap() };
+        let replica = Registry::default().replica(&Target::new("web", "local"), Revision(1), &endpoint);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        tokio::task::LocalSet::new().block_on(&runtime, async {
+            let pool = Rc::new(Pool::default());
+            let mut lease = connect(&replica, Duration::from_secs(5)).await.unwrap();
+            lease.sender.ready().await.unwrap();
+            let (peer, _) = listener.accept().unwrap();
+            pool.put(1, lease);
+            check(&pool, peer);
+        });
+    }
+
+    #[test]
+    fn a_quiet_connection_used_a_moment_ago_carries_any_request() {
+        at_rest(|pool, _peer| {
+            assert!(pool.take(1, Reuse::Recent, Instant::now()).is_some_and(|lease| lease.used))
+        });
+        at_rest(|pool, _peer| assert!(pool.take(1, Reuse::Any, Instant::now()).is_some()));
+        at_rest(|pool, _peer| assert!(pool.take(1, Reuse::Never, Instant::now()).is_none()));
+        at_rest(|pool, _peer| assert!(pool.take(2, Reuse::Any, Instant::now()).is_none()));
+    }
+
+    #[test]
+    fn a_connection_the_replica_has_closed_carries_no_post_even_before_hyper_notices() {
+        at_rest(|pool, peer| {
+            drop(peer);
+            assert!(pool.take(1, Reuse::Recent, Instant::now()).is_none());
+        });
+    }
+
+    #[test]
+    fn a_connection_with_unasked_bytes_carries_no_post() {
+        at_rest(|pool, mut peer| {
+            peer.write_all(b"HTTP/1.1 408 Request Timeout\r\n\r\n").unwrap();
+            assert!(pool.take(1, Reuse::Recent, Instant::now()).is_none());
+        });
+    }
+
+    #[test]
+    fn a_connection_idle_for_half_a_second_carries_gets_but_no_post() {
+        at_rest(|pool, _peer| {
+            let later = Instant::now() + limits::UPSTREAM_IDLE_UNSAFE;
+            assert!(pool.take(1, Reuse::Recent, later).is_none());
+            assert!(pool.take(1, Reuse::Any, later).is_some());
+        });
+        at_rest(|pool, _peer| {
+            assert!(pool.take(1, Reuse::Any, Instant::now() + limits::UPSTREAM_IDLE).is_none());
         });
     }
 }

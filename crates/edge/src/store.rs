@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 /// What the first line of a file begins with; the checksum of the rest follows.
 const FORMAT: &str = "medeclipse-edge-table 1 sha256:";
 const LAST: &str = "last";
+const UNFINISHED: &str = ".unfinished";
 
 /// What is remembered of a target. A withdrawn one keeps its generation, so that a stale engine cannot bring it back.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,6 +41,12 @@ impl Store {
         let mut found: BTreeMap<PathBuf, Record> = BTreeMap::new();
         for entry in fs::read_dir(&self.folder)? {
             let path = entry?.path();
+            if path.file_name().is_some_and(|name| name.as_encoded_bytes().starts_with(UNFINISHED.as_bytes()))
+            {
+                // A write that a crash cut short; it was never acknowledged.
+                fs::remove_file(&path)?;
+                continue;
+            }
             let current = path.with_extension("table");
             let known = path.extension().is_some_and(|extension| extension == "table" || extension == LAST);
             if !known || found.contains_key(&current) {
@@ -62,7 +69,7 @@ impl Store {
     /// Writes a record: on return it survives a power cut, and the one before is kept as the last good.
     pub(crate) fn save(&self, record: &Record) -> io::Result<()> {
         let path = self.folder.join(file_name(&record.target));
-        let mut file = tempfile::NamedTempFile::new_in(&self.folder)?;
+        let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(&self.folder)?;
         file.write_all(&encode(record)?)?;
         file.as_file().sync_data()?;
         // Only a whole file may become the last good one.
@@ -154,6 +161,17 @@ mod tests {
         }
         fs::remove_file(&path).unwrap();
         assert_eq!(store.load().unwrap(), [record("api", 5), record("web", 1)]);
+    }
+
+    #[test]
+    fn an_unfinished_write_is_cleared_away() {
+        let (_folder, store) = store();
+        store.save(&record("web", 1)).unwrap();
+        let unfinished = store.folder.join(".unfinishedAbC");
+        fs::write(&unfinished, b"half").unwrap();
+
+        assert_eq!(store.load().unwrap(), [record("web", 1)]);
+        assert!(!unfinished.exists());
     }
 
     #[test]

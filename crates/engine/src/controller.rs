@@ -8,7 +8,8 @@ use rollout::machine::{Answer, Fact, OperatorCommand, Refusal, State};
 use rollout::names::{Actor, DeploymentId, Generation, Millis, Target};
 use std::path::Path;
 
-/// Events that may follow from one fact. More means that two rules of the core contradict each other.
+/// Events that may follow from one fact, beside one for each replica seen. More means that two rules of the core
+/// contradict each other.
 const FOLLOWING_MAX: usize = 64;
 
 /// One target: what it is, and how it came to be.
@@ -67,18 +68,23 @@ impl Controller {
         Ok(controller)
     }
 
-    /// Takes one fact in and returns what happened because of it.
-    pub fn step(&mut self, fact: &Fact, now: Millis) -> Result<Vec<EventRecord>, JournalError> {
+    /// Takes one fact in. Returns what happened because of it, and the error that kept more from happening.
+    pub fn step(&mut self, fact: &Fact, now: Millis) -> (Vec<EventRecord>, Option<JournalError>) {
         let now = now.max(self.state.at);
         let mut records = Vec::new();
+        let following_max = FOLLOWING_MAX + replicas(fact);
         while let Some(event) = self.state.decide(fact, now) {
-            assert!(records.len() < FOLLOWING_MAX, "BUG: {:?} follows without end", event.kind());
-            records.push(self.append(&event, &engine(), now)?);
+            assert!(records.len() < following_max, "BUG: {:?} follows without end", event.kind());
+            match self.append(&event, &engine(), now) {
+                Ok(record) => records.push(record),
+                Err(error) => return (records, Some(error)),
+            }
+            // One second is evidence once.
             if matches!(fact, Fact::Sample(_)) {
                 break;
             }
         }
-        Ok(records)
+        (records, None)
     }
 
     /// Does what an operator asks, or says why not.
@@ -129,6 +135,13 @@ impl Controller {
             | Event::ClockStepped { .. } => None,
             _ => self.state.deployment.as_ref().map(|running| running.id.clone()),
         }
+    }
+}
+
+fn replicas(fact: &Fact) -> usize {
+    match fact {
+        Fact::World(world) => world.revisions.values().map(|presence| presence.replicas.len()).sum(),
+        Fact::Sample(_) => 0,
     }
 }
 

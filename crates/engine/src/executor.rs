@@ -6,7 +6,7 @@ use crate::http::ask_tcp;
 use drivers::platform::{Platform, PlatformError};
 use manifest::edge::EdgeTable;
 use rollout::change::{Change, Ended, TaskId};
-use rollout::names::{Generation, Revision, Target};
+use rollout::names::{Generation, ReplicaId, Revision, Target};
 use rollout::routes::RouteTable;
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -22,6 +22,9 @@ const CHANGE_WITHIN: Duration = Duration::from_secs(60);
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
+/// What shells answer for a program that cannot be run.
+const CANNOT_RUN: i32 = 127;
+
 /// What the tasks of the executor have to tell: shared with the watcher.
 #[derive(Debug, Default)]
 pub struct Board {
@@ -34,6 +37,14 @@ struct Inner {
     busy: BTreeMap<String, Option<Pause>>,
     refused: Option<(Revision, String)>,
     asked: BTreeMap<TaskId, Option<(Ended, String)>>,
+    sent: Sent,
+}
+
+/// The replicas of the table sent last, and when the edge had it (or had refused it).
+#[derive(Debug, Default)]
+struct Sent {
+    replicas: Vec<ReplicaId>,
+    done: Option<Instant>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -51,6 +62,26 @@ impl Board {
     /// Returns the questions asked of candidates and their answers.
     pub fn asked(&self) -> BTreeMap<TaskId, Option<(Ended, String)>> {
         self.lock().asked.clone()
+    }
+
+    /// Returns the replicas of a table that a look begun then cannot have seen.
+    pub fn sent_since(&self, look_began: Option<Instant>) -> Vec<ReplicaId> {
+        let inner = self.lock();
+        let seen = inner.sent.done.zip(look_began).is_some_and(|(done, began)| done < began);
+        if seen { Vec::new() } else { inner.sent.replicas.clone() }
+    }
+
+    /// Takes in that the platform will never make this change: a launch is refused, a task has failed.
+    fn refuse(&self, change: &Change, what: &str, why: &str) {
+        match change {
+            Change::Launch { placed, .. } => self.lock().refused = Some((placed.revision, why.to_owned())),
+            Change::RunTask { task } => {
+                let answer = (Ended::Code(CANNOT_RUN), format!("cannot {what}: {why}"));
+                self.lock().asked.insert(task.id.clone(), Some(answer));
+            }
+            // Asked for again, ever later: a newer engine may have taken over, and then it is none of ours.
+            Change::Stop { .. } | Change::Remove { .. } => {}
+        }
     }
 
     /// Claims a change; None while one of this name is under way or has to wait. Returns the failures so far.
@@ -105,10 +136,8 @@ impl<P: Platform> Executor<P> {
                     why: format!("no answer within {CHANGE_WITHIN:?}"),
                 }),
             };
-            if let (Err(PlatformError::Refused { why, .. }), Change::Launch { placed, .. }) =
-                (&result, &change)
-            {
-                board.lock().refused = Some((placed.revision, why.clone()));
+            if let Err(PlatformError::Refused { what, why, .. }) = &result {
+                board.refuse(&change, what, why);
             }
             result.map_err(|error| error.to_string())
         });
@@ -116,9 +145,13 @@ impl<P: Platform> Executor<P> {
 
     /// Publishes routes, unless a table is on its way.
     pub fn publish(&self, routes: RouteTable, generation: Generation) {
-        let edge = self.edge.clone();
+        let (edge, board) = (self.edge.clone(), self.board.clone());
+        let replicas = routes.arms().flat_map(|arm| &arm.replicas).map(|end| end.replica.clone()).collect();
         self.begin("publish".to_owned(), async move {
-            outcome(edge.publish(&EdgeTable { generation, routes }).await)
+            board.lock().sent = Sent { replicas, done: None };
+            let published = edge.publish(&EdgeTable { generation, routes }).await;
+            board.lock().sent.done = Some(Instant::now());
+            outcome(published)
         });
     }
 

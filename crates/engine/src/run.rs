@@ -71,6 +71,8 @@ impl<P: Platform> Life<P> {
             tokio::select! {
                 message = self.mailbox.recv() => match message {
                     Some(Message::Stop { reply }) => {
+                        // Closed first: after a `down`, a journal is one whole file.
+                        drop(self);
                         // The sender may have stopped waiting; the target stops all the same.
                         let _ = reply.send(());
                         return;
@@ -86,9 +88,9 @@ impl<P: Platform> Life<P> {
         }
     }
 
-    /// Returns how long nothing needs to be decided. A moment that lay behind the last decision was part of it.
+    /// Returns how long nothing needs to be decided.
     fn wake_in(&self) -> Duration {
-        let next = self.controller.state.wake_at().filter(|at| *at > self.decided_at);
+        let next = self.controller.state.wake_after(self.decided_at);
         let wait = next.map(|at| Duration::from_millis(at.since(self.clock.now()).0));
         wait.unwrap_or(WAKE_AT_LEAST).min(WAKE_AT_LEAST)
     }
@@ -132,12 +134,11 @@ impl<P: Platform> Life<P> {
 
     fn step(&mut self, fact: &Fact) {
         let now = self.clock.now();
-        match tokio::task::block_in_place(|| self.controller.step(fact, now)) {
-            Ok(records) => self.publish_state(&records),
-            Err(error) => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-                crate::log(&format!("cannot {error}: {cause}; {}", error.next()));
-            }
+        let (records, failed) = tokio::task::block_in_place(|| self.controller.step(fact, now));
+        self.publish_state(&records);
+        if let Some(error) = failed {
+            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+            crate::log(&format!("cannot {error}: {cause}; {}", error.next()));
         }
     }
 
@@ -158,7 +159,12 @@ impl<P: Platform> Life<P> {
         let state = &self.controller.state;
         let now = self.clock.now();
         let desired = state.desired();
-        for change in changes(&desired, &seen.world) {
+        let mut world = seen.world.clone();
+        if let Some(edge) = &mut world.edge {
+            // A table on its way may route to these before the next look shows it.
+            edge.routed.extend(self.executor.board.sent_since(seen.began));
+        }
+        for change in changes(&desired, &world) {
             if self.may_launch(&change, now) {
                 self.executor.make(change, state.generation());
             }

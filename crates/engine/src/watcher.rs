@@ -9,11 +9,11 @@ use manifest::edge::EdgeState;
 use rollout::change::{Observed, ObservedReplica, ReplicaState};
 use rollout::event::ServedBy;
 use rollout::machine::{EdgeWorld, ReplicaWorld, State, World};
-use rollout::names::{Millis, Revision, Target};
+use rollout::names::{Millis, ReplicaId, Revision, Target};
 use rollout::release::Health;
 use rollout::routes::RouteTable;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
@@ -29,6 +29,8 @@ const OBSERVE_WITHIN: Duration = Duration::from_secs(10);
 pub struct Seen {
     /// Counts looks from 1; 0: nobody has looked yet.
     pub look: u64,
+    /// When the look began; None: nobody has looked yet.
+    pub began: Option<Instant>,
     pub world: World,
     pub table: Option<RouteTable>,
 }
@@ -51,9 +53,11 @@ impl<P: Platform> Watcher<P> {
         let mut probes = Probes::new(self.poke.clone());
         let mut looks = 0;
         while !self.seen.is_closed() {
-            if let Some((world, table)) = self.look(&mut probes).await {
+            let look_began = Instant::now();
+            let sight = self.look(&mut probes).await;
+            if let Some((world, table)) = sight {
                 looks += 1;
-                self.seen.send_replace(Seen { look: looks, world, table });
+                self.seen.send_replace(Seen { look: looks, began: Some(look_began), world, table });
             }
             let every = if self.is_active() { ACTIVE_EVERY } else { IDLE_EVERY };
             // The same whether poked or not: look again.
@@ -79,8 +83,10 @@ impl<P: Platform> Watcher<P> {
             }
         };
         let state = self.state.borrow().clone();
-        probes.follow(&observed.replicas, |revision| health(&state, revision));
         let edge = self.edge.state().await.ok();
+        // What the edge routes to was ready for the engine before this one: a restart must not make it a lost one.
+        let routed = edge.as_ref().map(|edge| self.routed(edge)).unwrap_or_default();
+        probes.follow(&observed.replicas, |revision| health(&state, revision), |id| routed.contains(id));
         let mut world = self.assemble(observed, edge.as_ref(), probes);
         if state.desired().proof
             && let Ok(proof) = self.edge.prove(&self.target).await
@@ -127,10 +133,16 @@ impl<P: Platform> Watcher<P> {
             world.stable = table.routes.stable.as_ref().map(|arm| arm.revision);
             world.candidate =
                 table.routes.candidate.as_ref().map(|candidate| (candidate.arm.revision, candidate.weight));
-            world.routed =
-                table.routes.arms().flat_map(|arm| &arm.replicas).map(|end| end.replica.clone()).collect();
         }
+        world.routed = self.routed(edge);
         world
+    }
+
+    /// Returns the replicas that the edge sends requests of this target to.
+    fn routed(&self, edge: &EdgeState) -> Vec<ReplicaId> {
+        let tables = edge.tables.iter().filter(|table| table.routes.target == self.target);
+        let replicas = tables.flat_map(|table| table.routes.arms()).flat_map(|arm| &arm.replicas);
+        replicas.map(|end| end.replica.clone()).collect()
     }
 
     fn table(&self, edge: EdgeState) -> Option<RouteTable> {

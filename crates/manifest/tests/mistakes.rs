@@ -301,6 +301,8 @@ refusals! {
         "a check has exactly one of `command` and `url`: neither is there; write `url = \"/api/health\"` or `command = [\"./smoke.sh\"]`";
     a_check_asks_the_candidate_itself: "rollout = { checks = [{ name = \"a\", url = \"http://x.example/y\" }] }" =>
         "`service.web.rollout.checks[0].url` is not a path, with a query if need be: a path is asked of the replica itself, so it names no host; write \"/y\"";
+    checks_do_not_take_the_names_of_hooks: "rollout = { checks = [{ name = \"expand\", url = \"/\" }] }" =>
+        "no check can be called `expand`: events call something else by this name; give the check another name";
     checks_have_names_of_their_own: "rollout = { checks = [{ name = \"a\", url = \"/\" }, { name = \"a\", url = \"/\" }] }" =>
         "two checks are called `a`: this one; give each check a name of its own";
     a_route_names_whole_segments: "route = [{ path = \"/a/x{id}\" }]" =>

@@ -18,6 +18,8 @@ use std::time::{Duration, Instant};
 
 /// How long a request whose answer got lost is sent again; its key makes that harmless.
 const RESEND: Duration = Duration::from_secs(10);
+/// How long storing an artefact may take: some GiB from a slow disk.
+const STORED: Duration = Duration::from_secs(600);
 
 /// Make a release and roll it out; follows it to the end.
 #[derive(Debug, clap::Args)]
@@ -180,7 +182,10 @@ fn random_key() -> Result<String, Failure> {
 
 /// Deploys one service; returns the exit code of its outcome.
 async fn one(args: &Args, context: &Context, stop: &mut Stop, request: DeployRequest) -> Result<u8, Failure> {
-    let accepted = post(context, &request).await?;
+    let accepted = tokio::select! {
+        _ = stop.wait() => return Ok(given_up(context, &request.service.name)),
+        accepted = post(context, &request) => accepted?,
+    };
     if args.detach || accepted.outcome.is_some() || accepted.deployment.is_none() {
         let told = format!("accepted; follow it with `medeclipse deploy {}`", request.service.name);
         render::accepted(context, &accepted, &told);
@@ -195,22 +200,33 @@ async fn one(args: &Args, context: &Context, stop: &mut Stop, request: DeployReq
     }
 }
 
-/// Hands the request in. An answer that got lost on the way is asked for again with the same key; an engine that
-/// was never there is said so at once.
+/// Hands the request in; the engine answers once it has stored the artefact. An answer that got lost on the way is
+/// asked for again with the same key; an engine that was never there is said so at once.
 async fn post(context: &Context, request: &DeployRequest) -> Result<Accepted, Failure> {
-    let until = Instant::now() + context.timeout.unwrap_or(RESEND).min(RESEND);
-    let mut taken = false;
+    let client = context.client().within(context.timeout.unwrap_or(STORED).min(STORED));
+    let mut until = None;
     loop {
-        let error = match context.client().post("/v1/deploy", request).await {
+        let error = match client.post("/v1/deploy", request).await {
             Ok(accepted) => return Ok(accepted),
             Err(error) => error,
         };
-        taken |= matches!(error, ClientError::Broken { .. });
-        if !taken || !error.is_transport() || Instant::now() >= until {
+        if matches!(error, ClientError::Broken { .. }) {
+            until.get_or_insert(Instant::now() + RESEND);
+        }
+        if !error.is_transport() || until.is_none_or(|until| Instant::now() >= until) {
             return Err(context.explain(error));
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+}
+
+fn given_up(context: &Context, service: &str) -> u8 {
+    let failure =
+        Failure::new(exit::DETACHED, format!("wait until the engine has taken the deploy of {service}"))
+            .because("stopped waiting")
+            .then("it may still take it: `medeclipse status`; the same command follows it");
+    output::failure(&failure, context.json);
+    exit::DETACHED
 }
 
 #[cfg(test)]

@@ -4,9 +4,11 @@ use crate::context::Context;
 use crate::exit::{self, Failure};
 use crate::follow::{Stop, Stopped};
 use crate::process::Process;
+use crate::supervisor::child::{Child, Who};
 use crate::supervisor::takeover::Left;
 use crate::supervisor::{lock, stop};
 use crate::{output, units};
+use drivers::platform::process;
 use indicatif::ProgressBar;
 use rustix::process::Signal;
 use std::io::IsTerminal;
@@ -34,7 +36,8 @@ pub async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     }
     // Found, not used: dropping the listeners that were handed over closes only our copies.
     let left = Left::find(&context.paths);
-    if left.is_nothing() {
+    let leaves_replicas = args.keep_replicas || !process::has_replicas(context.paths.root());
+    if left.is_nothing() && leaves_replicas {
         said(context, "nothing runs here");
         return Ok(exit::DONE);
     }
@@ -83,14 +86,19 @@ async fn end_supervisor(
     Ok(exit::DONE)
 }
 
-/// Ends an edge and an engine whose supervisor died.
+/// Ends an edge, an engine and replicas whose supervisor died or has left them.
 async fn end_left(args: &Args, context: &Context, left: &Left) -> Result<(), Failure> {
     let mut say = |text: &str| said(context, text);
     if let Some(edge) = &left.edge {
         stop::edge(edge, &mut say).await?;
     }
-    if let Some(engine) = &left.engine {
-        stop::engine(&context.paths, engine, args.keep_replicas, &mut say).await?;
+    match &left.engine {
+        Some(engine) => stop::engine(&context.paths, engine, args.keep_replicas, &mut say).await?,
+        None if args.keep_replicas => {}
+        None => {
+            let mut engine = Child::new(Who::Engine, false);
+            stop::engine_of(&context.paths, &mut engine, false, &mut say).await?;
+        }
     }
     stop::clean(&context.paths).map_err(|error| {
         Failure::new(exit::REFUSED, format!("remove sockets in {}", context.paths.root().display()))

@@ -10,7 +10,7 @@ use engine::api::wire::Command;
 #[command(after_help = "Example: medeclipse scale web 4")]
 pub struct Args {
     pub service: String,
-    /// How many; within the manifest's bounds.
+    /// How many; at most `replicas.max` of the manifest.
     #[arg(required_unless_present = "auto", conflicts_with = "auto", value_name = "N")]
     pub replicas: Option<u32>,
     /// As the manifest says.

@@ -45,15 +45,12 @@ pub async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
 
 /// Runs the supervisor in this process.
 async fn supervise(context: &Context, read: &ReadManifest, background: bool) -> Result<u8, Failure> {
-    let say: fn(&str) = if background || context.json || context.quiet { aside } else { output::line };
-    let mut supervisor = Supervisor::new(&context.paths, &read.manifest, say)?;
+    let say: fn(&str) = if background || context.json || context.quiet { aside } else { output::told };
+    let mut supervisor = Supervisor::new(&context.paths, &read.manifest, say).await?;
     let since = units::now();
     let up = match supervisor.start(&read.manifest).await {
         Ok(Some(up)) => up,
-        Ok(None) => {
-            supervisor.abandon().await?;
-            return Ok(exit::DONE);
-        }
+        Ok(None) => return supervisor.stop().await.map(|()| exit::DONE),
         Err(failure) => {
             if let Err(second) = supervisor.abandon().await {
                 output::failure(&second, context.json);
@@ -65,12 +62,12 @@ async fn supervise(context: &Context, read: &ReadManifest, background: bool) -> 
     // Ends with this function: the runtime drops what is left of it.
     let telling = (!background && !context.quiet)
         .then(|| tokio::spawn(events::tell(context.client(), since, context.json)));
-    let ran = supervisor.run().await;
+    supervisor.run().await;
     let stopped = supervisor.stop().await;
     if let Some(telling) = telling {
         telling.abort();
     }
-    ran.and(stopped)?;
+    stopped?;
     say("down");
     Ok(exit::DONE)
 }
@@ -111,7 +108,7 @@ async fn detach(context: &Context) -> Result<u8, Failure> {
     }
     let status: Status = context.client().get("/v1/status").await?;
     let addresses = listening(&status);
-    announce(context, &Up { status, addresses });
+    announce(context, &Up { status, addresses, unsettled: left_failure(context, "settings") });
     Ok(exit::DONE)
 }
 
@@ -138,12 +135,16 @@ fn is_ready(context: &Context, pid: u32) -> bool {
 
 /// Returns why the supervisor in the background did not come up, in its own words where it left some.
 fn reason(context: &Context, otherwise: &str) -> Failure {
-    let told = std::fs::read(context.paths.failure("supervisor")).ok();
-    told.and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_else(|| {
+    left_failure(context, "supervisor").unwrap_or_else(|| {
         Failure::new(exit::BUG, "bring the environment up")
             .because(otherwise)
             .then(format!("{} says what it did", context.paths.log("supervisor").display()))
     })
+}
+
+/// Returns what a process of the environment left behind about what it could not do.
+fn left_failure(context: &Context, who: &str) -> Option<Failure> {
+    serde_json::from_slice(&std::fs::read(context.paths.failure(who)).ok()?).ok()
 }
 
 fn left_alone(context: &Context, stopped: Stopped) -> u8 {
@@ -162,27 +163,31 @@ fn listening(status: &Status) -> Vec<SocketAddr> {
 
 /// Says that the environment is up, where, and what comes next.
 fn announce(context: &Context, up: &Up) {
+    if let Some(failure) = &up.unsettled {
+        output::failure(failure, context.json);
+    }
     let state = context.paths.root();
     if context.json {
-        return output::json(&serde_json::json!({
+        let told = serde_json::json!({
             "kind": "up",
             "environment": up.status.environment,
             "listen": up.addresses,
             "api": up.status.api,
             "state": state,
             "engine": up.status.engine,
-        }));
+        });
+        return output::told(&told.to_string());
     }
     if context.quiet {
         return;
     }
     let addresses: Vec<String> = up.addresses.iter().map(|address| format!("http://{address}")).collect();
-    output::line(&format!("{} is up", up.status.environment));
-    output::line(&format!("  serves  {}", addresses.join("  ")));
-    output::line(&format!("  api     {}", up.status.api));
-    output::line(&format!("  state   {}", state.display()));
+    output::told(&format!("{} is up", up.status.environment));
+    output::told(&format!("  serves  {}", addresses.join("  ")));
+    output::told(&format!("  api     {}", up.status.api));
+    output::told(&format!("  state   {}", state.display()));
     let serves = up.status.services.iter().any(|service| service.stable.is_some());
-    output::line(if serves {
+    output::told(if serves {
         "  next    `medeclipse status`; `medeclipse down` ends it"
     } else {
         "  next    `medeclipse deploy`: nothing serves yet, so users get 503"

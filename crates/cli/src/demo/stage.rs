@@ -69,7 +69,7 @@ impl Stage {
             .map_err(|error| failed("write the demo's manifest", &error))?;
         let state = folder.path().join("state");
         let paths =
-            StatePaths::locate(&state).map_err(|error| failed("place the state directory", &error))?;
+            StatePaths::locate(&state).map_err(|error| failed("place the state directory", &error.why()))?;
         let client = Client::new(&paths.engine_socket(), Duration::from_secs(5));
         let stage = Self { folder, program, address, client };
         stage.must(&["up", "--detach"]).await?;

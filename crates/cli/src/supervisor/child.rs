@@ -98,9 +98,15 @@ impl Child {
         command.stdout(log.try_clone().map_err(failed)?).stderr(log);
         // The handle is dropped: the reaper waits for every child alike.
         let pid = Pid::from_child(&command.spawn().map_err(failed)?);
-        process::write_pid_file(&self.who.pid_file(paths), pid).map_err(failed)?;
         (self.pid, self.start_at, self.ended, self.started) = (Some(pid), None, None, Instant::now());
-        Ok(())
+        process::write_pid_file(&self.who.pid_file(paths), pid).map_err(failed)
+    }
+
+    /// Sets when it is tried again after it could not even be started.
+    pub fn has_not_started(&mut self) {
+        if self.pid.is_none() {
+            self.start_at = Some(Instant::now() + PAUSE_MAX);
+        }
     }
 
     /// Takes in that it ended; sets when it starts again: at once the first time, later and later after that.

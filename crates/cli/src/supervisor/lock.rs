@@ -22,7 +22,7 @@ impl Lock {
         let failed = |error: &dyn std::fmt::Display| {
             Failure::new(exit::REFUSED, format!("lock {}", path.display()))
                 .because(error)
-                .then("is the state directory writable, and on a local file system? `medeclipse doctor`")
+                .then("make the state directory writable, free some disk space, or choose another on a local disk with --state DIR; `medeclipse doctor` looks")
         };
         let mut file = open(&path).map_err(|error| failed(&error))?;
         match flock(&file, FlockOperation::NonBlockingLockExclusive) {

@@ -17,12 +17,13 @@ use drivers::paths::StatePaths;
 use engine::api::wire::{Accepted, SettingsRequest, Status};
 use manifest::edge::EdgeState;
 use manifest::service::Manifest;
-use rustix::process::Pid;
+use rustix::process::{Pid, Signal as ProcessSignal};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use takeover::Left;
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinHandle;
 
 /// How long edge and engine may take to answer after `up`: reading a long journal is the slowest part.
 pub const START_MAX: Duration = Duration::from_secs(30);
@@ -34,6 +35,8 @@ const ANSWER: Duration = Duration::from_secs(2);
 const LOG_LOOK: Duration = Duration::from_secs(60);
 /// Ends of a child in a row, without having answered once, after which `up` gives up.
 const START_ATTEMPTS: u32 = 3;
+/// Bytes that must be free on the disk of the state directory: some pid files and a few events.
+const SPACE_MIN: usize = 64 << 10;
 /// How long the edge that was taken over from may finish its requests.
 const OLD_EDGE_MAX: Duration = stop::DRAIN_MAX;
 
@@ -53,12 +56,18 @@ pub struct Supervisor {
     edge: Child,
     engine: Child,
     left: Left,
+    /// Whether something of the environment was running when we came.
+    took_over: bool,
+    /// Ends the edge that was replaced.
+    old_edge: Option<JoinHandle<()>>,
     addresses: Vec<SocketAddr>,
     _giving: give::Giving,
     child_ended: Signal,
     terminate: Signal,
     interrupt: Signal,
     log_look: Instant,
+    /// Whether an end is what is wanted.
+    stopping: bool,
     say: fn(&str),
 }
 
@@ -67,34 +76,42 @@ pub struct Supervisor {
 pub struct Up {
     pub status: Status,
     pub addresses: Vec<SocketAddr>,
+    /// Why the engine did not take the manifest's settings; it serves with those it had.
+    pub unsettled: Option<Failure>,
 }
 
 impl Supervisor {
     /// Takes the state directory and the sockets; starts nothing yet.
-    pub fn new(paths: &StatePaths, manifest: &Manifest, say: fn(&str)) -> Result<Self, Failure> {
+    pub async fn new(paths: &StatePaths, manifest: &Manifest, say: fn(&str)) -> Result<Self, Failure> {
         prepare(paths)?;
         let lock = lock::Lock::take(paths)?;
         let mut left = Left::find(paths);
+        let took_over = !left.is_nothing();
+        if let Some(edge) = left.edge.take_if(|_| left.listeners.is_empty()) {
+            // It has the addresses and cannot hand them over: users wait for a moment rather than for ever.
+            edge.end(OLD_EDGE_MAX).await.map_err(|error| not_replaced(paths, Who::Edge, &error))?;
+        }
         let listeners = listeners::open(&manifest.environment.listen, std::mem::take(&mut left.listeners))?;
         adopt_orphans()?;
         raise_descriptors();
         write_environment(paths, manifest)?;
         let deaf = |error: std::io::Error| Failure::new(exit::BUG, "listen for signals").because(error);
         let addresses = listeners::addresses(&listeners);
-        // Only a machine or environment that starts anew may doubt what was running.
-        let fresh = left.is_nothing();
         Ok(Self {
             paths: paths.clone(),
             _lock: lock,
             edge: Child::new(Who::Edge, false),
-            engine: Child::new(Who::Engine, fresh),
+            engine: Child::new(Who::Engine, !took_over),
             left,
+            took_over,
+            old_edge: None,
             addresses,
             _giving: give::start(paths, Arc::new(listeners))?,
             child_ended: signal(SignalKind::child()).map_err(deaf)?,
             terminate: signal(SignalKind::terminate()).map_err(deaf)?,
             interrupt: signal(SignalKind::interrupt()).map_err(deaf)?,
             log_look: Instant::now(),
+            stopping: false,
             say,
         })
     }
@@ -104,30 +121,60 @@ impl Supervisor {
     pub async fn start(&mut self, manifest: &Manifest) -> Result<Option<Up>, Failure> {
         if let Some(old) = self.left.engine.take() {
             // Replicas and routes do not depend on it: a kill at any moment is part of its design.
-            old.end(Duration::from_secs(2)).await.map_err(|error| self.not_replaced(Who::Engine, &error))?;
+            old.end(Duration::from_secs(2))
+                .await
+                .map_err(|error| not_replaced(&self.paths, Who::Engine, &error))?;
         }
         let deadline = Instant::now() + START_MAX;
         if !self.until_answers(Who::Edge, deadline).await? {
             return Ok(None);
         }
         if let Some(old) = self.left.edge.take() {
-            tokio::spawn(async move { old.end(OLD_EDGE_MAX).await });
+            // Told here, so that it ends also when we do before the task below has begun.
+            let told = old.signal(ProcessSignal::TERM);
+            told.map_err(|error| not_replaced(&self.paths, Who::Edge, &error))?;
+            self.old_edge = Some(tokio::spawn(async move {
+                // Its users are served by the new one; what it says about its end matters to nobody.
+                let _ = old.end(OLD_EDGE_MAX).await;
+            }));
         }
         if !self.until_answers(Who::Engine, deadline).await? {
             return Ok(None);
         }
         let client = self.client();
-        let settings = SettingsRequest { services: manifest.services.clone() };
-        client.post::<Vec<Accepted>>("/v1/settings", &settings).await?;
+        let unsettled = self.settle(&client, manifest).await;
         let status = client.get("/v1/status").await?;
         let pid = rustix::process::getpid().as_raw_nonzero();
         std::fs::write(self.paths.ready(), format!("{pid}\n"))
             .map_err(|error| not_prepared(&self.paths, &error))?;
-        Ok(Some(Up { status, addresses: self.addresses.clone() }))
+        Ok(Some(Up { status, addresses: self.addresses.clone(), unsettled }))
     }
 
-    /// Ends what a start that failed has begun. An engine that answers knows replicas, and is ended like any other.
+    /// Brings the targets' settings in line with the manifest. A refusal is told, and keeps nobody from being served.
+    async fn settle(&self, client: &Client, manifest: &Manifest) -> Option<Failure> {
+        let settings = SettingsRequest { services: manifest.services.clone() };
+        let refused = client.post::<Vec<Accepted>>("/v1/settings", &settings).await.err().map(Failure::from);
+        let place = self.paths.failure("settings");
+        let kept = match &refused {
+            Some(failure) => std::fs::write(place, serde_json::to_vec(failure).unwrap_or_default()),
+            None => child::remove(&place),
+        };
+        if let Err(error) = kept {
+            (self.say)(&format!("cannot note the answer about settings: {error}"));
+        }
+        refused
+    }
+
+    /// Ends what a start that failed has begun. Where users were served when we came, they still are: the edge is
+    /// left to serve, and the next `up` takes it over.
     pub async fn abandon(&mut self) -> Result<(), Failure> {
+        if self.took_over {
+            if let Some(old) = &self.left.edge {
+                let noted = crate::process::write_pid_file(&self.paths.edge_pid(), old.pid);
+                noted.map_err(|error| not_prepared(&self.paths, &error))?;
+            }
+            return Ok(());
+        }
         let client = self.client().within(ANSWER);
         if answers(Who::Engine, self.engine.pid, &client).await {
             return self.stop().await;
@@ -135,23 +182,33 @@ impl Supervisor {
         (self.edge.start_at, self.engine.start_at) = (None, None);
         for child in [&self.edge, &self.engine] {
             if let Some(process) = child.process() {
-                process.end(ANSWER).await.map_err(|error| self.not_replaced(child.who, &error))?;
+                let ended = process.end(ANSWER).await;
+                ended.map_err(|error| not_replaced(&self.paths, child.who, &error))?;
             }
         }
-        self.reap()?;
+        self.reap();
         stop::clean(&self.paths).map_err(|error| not_prepared(&self.paths, &error))
     }
 
     /// Keeps both running until somebody wants the environment to end.
-    pub async fn run(&mut self) -> Result<(), Failure> {
-        while self.wake(Duration::from_secs(3600)).await? == Woken::Again {}
-        Ok(())
+    pub async fn run(&mut self) {
+        loop {
+            if let Err(failure) = self.start_due() {
+                (self.say)(&format!("cannot {}: {}", failure.error, failure.cause.unwrap_or_default()));
+                self.edge.has_not_started();
+                self.engine.has_not_started();
+            }
+            if self.wake(Duration::from_secs(3600)).await == Woken::Stop {
+                return;
+            }
+        }
     }
 
     /// Ends the environment: the edge drains, then the replicas stop. Asked a second time, it drains no longer.
     pub async fn stop(&mut self) -> Result<(), Failure> {
         let say = self.say;
         let keep_replicas = self.paths.keep_replicas().exists();
+        self.stopping = true;
         (self.edge.start_at, self.engine.start_at) = (None, None);
         // Gone from here on for everybody who waits for it.
         child::remove(&self.paths.ready()).map_err(|error| not_prepared(&self.paths, &error))?;
@@ -163,27 +220,20 @@ impl Supervisor {
                 _ = self.interrupt.recv() => stop::kill(&edge)?,
             }
         }
-        self.reap()?;
+        for old in [self.left.edge.take(), self.left.engine.take()].into_iter().flatten() {
+            old.end(OLD_EDGE_MAX).await.map_err(|error| not_replaced(&self.paths, Who::Edge, &error))?;
+        }
+        if let Some(old) = self.old_edge.take() {
+            // Bounded by itself; a panic in it would be the runtime's.
+            let _ = old.await;
+        }
+        self.reap();
         self.edge.start_at = None;
-        let stopped = self.stop_engine(keep_replicas).await;
-        self.reap()?;
+        let stopped =
+            stop::engine_of(&self.paths, &mut self.engine, keep_replicas, &mut |text| say(text)).await;
+        self.reap();
         stop::clean(&self.paths).map_err(|error| not_prepared(&self.paths, &error))?;
         stopped
-    }
-
-    /// Only the engine knows the replicas: one that died is started once more to stop them.
-    async fn stop_engine(&mut self, keep_replicas: bool) -> Result<(), Failure> {
-        if self.engine.pid.is_none() {
-            self.engine.start(&self.paths)?;
-            let client = self.client().within(ANSWER);
-            let until = Instant::now() + START_MAX;
-            while !answers(Who::Engine, self.engine.pid, &client).await && Instant::now() < until {
-                tokio::time::sleep(ASK_AGAIN).await;
-            }
-        }
-        let Some(engine) = self.engine.process() else { return Ok(()) };
-        let say = self.say;
-        stop::engine(&self.paths, &engine, keep_replicas, &mut |text| say(text)).await
     }
 
     fn client(&self) -> Client {
@@ -213,27 +263,26 @@ impl Supervisor {
                 let paths = self.paths.clone();
                 return Err(self.child(who).reason(&paths));
             }
-            if self.wake(ASK_AGAIN).await? == Woken::Stop {
+            if self.wake(ASK_AGAIN).await == Woken::Stop {
                 return Ok(false);
             }
         }
     }
 
     /// Sleeps until something happens, at most `limit`, and takes care of it.
-    async fn wake(&mut self, limit: Duration) -> Result<Woken, Failure> {
-        self.start_due()?;
+    async fn wake(&mut self, limit: Duration) -> Woken {
         let mut until = (Instant::now() + limit).min(self.log_look + LOG_LOOK);
         for due in [self.edge.start_at, self.engine.start_at].into_iter().flatten() {
             until = until.min(due);
         }
         tokio::select! {
-            _ = self.child_ended.recv() => self.reap()?,
-            _ = self.terminate.recv() => return Ok(Woken::Stop),
-            _ = self.interrupt.recv() => return Ok(Woken::Stop),
+            _ = self.child_ended.recv() => self.reap(),
+            _ = self.terminate.recv() => return Woken::Stop,
+            _ = self.interrupt.recv() => return Woken::Stop,
             () = tokio::time::sleep_until(until.into()) => {}
         }
         self.look_at_logs();
-        Ok(Woken::Again)
+        Woken::Again
     }
 
     fn start_due(&mut self) -> Result<(), Failure> {
@@ -247,30 +296,23 @@ impl Supervisor {
         Ok(())
     }
 
-    fn reap(&mut self) -> Result<(), Failure> {
+    fn reap(&mut self) {
         let known: Vec<Pid> = [self.edge.pid, self.engine.pid].into_iter().flatten().collect();
-        let ended = reaper::reap(&known, &self.paths.reaped()).map_err(|error| {
-            Failure::new(exit::BUG, "take in processes that ended")
-                .because(error)
-                .then("is the state directory's disk full? `medeclipse doctor`")
-        });
-        let ended = match ended {
-            Ok(ended) => ended,
-            // Requests flow without it: say it, and try again at the next end.
-            Err(failure) => {
-                (self.say)(&format!("cannot {}: {}", failure.error, failure.cause.unwrap_or_default()));
-                return Ok(());
-            }
-        };
-        for (pid, how) in ended {
+        let reaped = reaper::reap(&known, &self.paths.reaped());
+        if let Some(error) = reaped.error {
+            // Requests flow without it. A full disk is the likeliest cause.
+            (self.say)(&format!("cannot write down how a process ended: {error}"));
+        }
+        for (pid, how) in reaped.ended {
             for who in Who::BOTH {
                 if self.child(who).pid == Some(pid) {
                     self.child(who).has_ended(how);
-                    (self.say)(&format!("the {} ended ({how}): starting it again", who.name()));
+                    if !self.stopping {
+                        (self.say)(&format!("the {} ended ({how}): starting it again", who.name()));
+                    }
                 }
             }
         }
-        Ok(())
     }
 
     fn look_at_logs(&mut self) {
@@ -283,15 +325,6 @@ impl Supervisor {
                 (self.say)(&format!("cannot rotate {name}.log: {error}"));
             }
         }
-    }
-
-    fn not_replaced(&self, who: Who, error: &std::io::Error) -> Failure {
-        Failure::new(
-            exit::REFUSED,
-            format!("replace the {} that runs in {}", who.name(), self.paths.root().display()),
-        )
-        .because(error)
-        .then("bring the environment up as the user it ran as, or as root")
     }
 }
 
@@ -319,13 +352,26 @@ pub fn prepare(paths: &StatePaths) -> Result<(), Failure> {
         // Commands are a privilege: whoever made these folders before, they are closed now.
         .and_then(|()| close(&run))
         .and_then(|()| close(paths.sockets()))
+        .and_then(|()| has_space(&run.join("probe")))
         .map_err(|error| not_prepared(paths, &error))
+}
+
+/// Finds a full disk before anything is started that needs it: pids, sockets and the next event.
+fn has_space(probe: &std::path::Path) -> std::io::Result<()> {
+    let written = std::fs::write(probe, [0; SPACE_MIN]);
+    child::remove(probe).and(written)
 }
 
 fn not_prepared(paths: &StatePaths, error: &std::io::Error) -> Failure {
     Failure::new(exit::REFUSED, format!("write to the state directory {}", paths.root().display()))
         .because(error)
         .then("make it writable, free some disk space, or choose another with --state DIR; `medeclipse doctor` looks")
+}
+
+fn not_replaced(paths: &StatePaths, who: Who, error: &std::io::Error) -> Failure {
+    Failure::new(exit::REFUSED, format!("replace the {} that runs in {}", who.name(), paths.root().display()))
+        .because(error)
+        .then("bring the environment up as the user it ran as, or as root")
 }
 
 fn write_environment(paths: &StatePaths, manifest: &Manifest) -> Result<(), Failure> {

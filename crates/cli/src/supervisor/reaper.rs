@@ -10,19 +10,41 @@ use std::path::Path;
 /// Records kept; the engine reads one within seconds, and forgets replicas of long ago.
 const RECORDS_MAX: usize = 1024;
 
-/// Reaps every child that has ended. Returns how those in `known` ended; writes down the others in `folder`.
-pub fn reap(known: &[Pid], folder: &Path) -> io::Result<Vec<(Pid, Ended)>> {
-    let mut ended = Vec::new();
-    for pid in children()? {
-        let Some(how) = look_at(pid)? else { continue };
-        if known.contains(&pid) {
-            ended.push((pid, how));
-        } else {
-            record(folder, pid, how)?;
+/// What one round of reaping found.
+#[derive(Debug, Default)]
+pub struct Reaped {
+    /// How those among the known ones ended.
+    pub ended: Vec<(Pid, Ended)>,
+    /// Why something could not be taken in or written down. The rest was, all the same.
+    pub error: Option<io::Error>,
+}
+
+/// Reaps every child that has ended. Writes down in `folder` how those ended that are not `known`.
+pub fn reap(known: &[Pid], folder: &Path) -> Reaped {
+    let mut reaped = Reaped::default();
+    let pids = match children() {
+        Ok(pids) => pids,
+        Err(error) => return Reaped { error: Some(error), ..reaped },
+    };
+    for pid in pids {
+        if let Err(error) = reap_one(pid, known, folder, &mut reaped.ended) {
+            reaped.error = Some(error);
         }
-        waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG)?;
     }
-    Ok(ended)
+    reaped
+}
+
+fn reap_one(pid: Pid, known: &[Pid], folder: &Path, ended: &mut Vec<(Pid, Ended)>) -> io::Result<()> {
+    let Some(how) = look_at(pid)? else { return Ok(()) };
+    let recorded = if known.contains(&pid) {
+        ended.push((pid, how));
+        Ok(())
+    } else {
+        record(folder, pid, how)
+    };
+    // Also when the disk is full: "status unknown" is a legal fact, a zombie is none.
+    waitid(WaitId::Pid(pid), WaitIdOptions::EXITED | WaitIdOptions::NOHANG)?;
+    recorded
 }
 
 /// Says how a child ended, without reaping it: its start time can still be read.

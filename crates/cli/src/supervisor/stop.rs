@@ -1,14 +1,15 @@
 //! Ends an environment in the order users need: first the edge finishes the requests it has, then the replicas
 //! behind it stop. Used by the supervisor, and by `down` when the supervisor is gone.
 
-use super::child::Who;
+use super::child::{Child, Who};
+use super::{ANSWER, ASK_AGAIN, START_MAX, answers};
 use crate::client::Client;
 use crate::exit::{self, Failure};
 use crate::process::Process;
 use drivers::paths::StatePaths;
 use engine::api::wire::ShutdownRequest;
 use rustix::process::Signal;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// The edge's own bound for requests in flight, the longest `drain` of a manifest that makes sense, and some.
 pub const DRAIN_MAX: Duration = Duration::from_secs(35);
@@ -49,6 +50,25 @@ pub async fn engine(
             ))
     })?;
     end.map(drop).map_err(|error| not_ended(Who::Engine, &error))
+}
+
+/// Ends the engine of an environment. Only an engine knows the replicas: one that died is started once more.
+pub async fn engine_of(
+    paths: &StatePaths,
+    child: &mut Child,
+    keep_replicas: bool,
+    say: &mut dyn FnMut(&str),
+) -> Result<(), Failure> {
+    if child.pid.is_none() {
+        child.start(paths)?;
+        let client = Client::new(&paths.engine_socket(), ANSWER);
+        let until = Instant::now() + START_MAX;
+        while !answers(Who::Engine, child.pid, &client).await && Instant::now() < until {
+            tokio::time::sleep(ASK_AGAIN).await;
+        }
+    }
+    let Some(process) = child.process() else { return Ok(()) };
+    engine(paths, &process, keep_replicas, say).await
 }
 
 /// Kills a process that must not hold up the end any longer.

@@ -7,6 +7,7 @@ use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 use tempfile::TempDir;
 
@@ -57,8 +58,14 @@ pub fn installed(program: &str) -> Option<PathBuf> {
     places.into_iter().find(|path| path.exists())
 }
 
+/// Returns a port nobody listens on, outside of the range the system takes outgoing connections from: there, any
+/// client of any test could have it a moment later.
 pub fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").port()
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    let start = (std::process::id() % 9_000) as u16;
+    let candidates = (0..9_000).map(|_| 10_000 + (start + NEXT.fetch_add(1, Ordering::SeqCst)) % 9_000);
+    let mut free = candidates.filter(|port| TcpListener::bind(("127.0.0.1", *port)).is_ok());
+    free.next().expect("one of 9,000 ports is free")
 }
 
 /// Waits until `holds` returns something, at most `seconds`.
@@ -110,9 +117,8 @@ health   = {{ live = "/api/health/live", ready = "/api/health/ready", interval =
     }
 
     pub fn write_manifest(&self, services: &str) {
-        // Ports of tests that run side by side must not meet: each takes a range of its own, by its listening port,
-        // and below those the kernel gives to clients.
-        let first = 10_000 + (u32::from(self.address.port()) * 97 % 225) * 100;
+        // Ports of tests that run side by side must not meet: each takes a range of its own, by its listening port.
+        let first = 20_000 + u32::from(self.address.port()) % 60 * 200;
         let text = format!(
             "{services}\n[environment.local]\nlisten = \"{}\"\nports = \"{first}-{}\"\n",
             self.address,

@@ -40,6 +40,9 @@ fn r24_deploy_redeploy_and_rollback_are_in_the_history_and_hooks_ran_with_their_
                 .map(|hook| format!("{hook} web {id} {label} revision {revision} web@local in {folder}"))
         })
         .collect();
+    // The rollback was one flip to a hot revision: it waited for no hook.
+    let expected: Vec<_> =
+        expected.iter().filter(|line| !line.starts_with("before_deploy web d-3")).collect();
     assert_eq!(told.lines().collect::<Vec<_>>(), expected);
 }
 

@@ -29,11 +29,13 @@ fn pages(env: &Env, program: &str) {
     }
 }
 
-/// Writes its configuration, then becomes nginx; the workers stay in its process group.
+/// Writes its configuration, then becomes nginx; the workers stay in its process group, and with its user: a state
+/// directory is private to whoever runs `up`.
 const NGINX: &str = r#"#!/bin/sh
 mkdir -p "$WORK"
 cat > "$WORK/nginx.conf" <<END
 daemon off;
+user root;
 worker_processes 2;
 pid $WORK/pid;
 error_log stderr;

@@ -11,11 +11,10 @@ use crate::files::{self, Lock};
 use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-/// A folder of artefacts, each a read-only folder named after its digest. Cheap to clone.
+/// A folder of artefacts, each a folder of read-only files named after its digest. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Store {
     dir: PathBuf,
@@ -100,7 +99,6 @@ impl Store {
             }
             // Renamed first: a half-removed tree must never look like a stored one.
             let scratch = Scratch::new(&self.scratch()).map_err(failed)?;
-            set_mode(&path, 0o755).map_err(failed)?;
             fs::rename(&path, scratch.0.join("tree")).map_err(failed)?;
             removed.push(name);
         }
@@ -122,7 +120,6 @@ impl Store {
             return File::open(&place)?.set_modified(SystemTime::now());
         }
         fs::rename(copy, &place)?;
-        set_mode(&place, 0o555)?;
         files::sync_folder(&self.dir)
     }
 
@@ -192,28 +189,8 @@ fn age(path: &Path, now: SystemTime) -> Duration {
     modified.ok().and_then(|at| now.duration_since(at).ok()).unwrap_or(Duration::ZERO)
 }
 
-/// Removes a tree whose folders are read-only.
 fn remove_tree(path: &Path) -> io::Result<()> {
-    if !fs::symlink_metadata(path)?.is_dir() {
-        return fs::remove_file(path);
-    }
-    open_folders(path)?;
-    fs::remove_dir_all(path)
-}
-
-fn open_folders(path: &Path) -> io::Result<()> {
-    set_mode(path, 0o755)?;
-    for entry in fs::read_dir(path)? {
-        let entry = entry?;
-        if entry.file_type()?.is_dir() {
-            open_folders(&entry.path())?;
-        }
-    }
-    Ok(())
-}
-
-fn set_mode(path: &Path, mode: u32) -> io::Result<()> {
-    fs::set_permissions(path, fs::Permissions::from_mode(mode))
+    if fs::symlink_metadata(path)?.is_dir() { fs::remove_dir_all(path) } else { fs::remove_file(path) }
 }
 
 fn is_digest(name: &str) -> bool {

@@ -2,7 +2,7 @@
 //! The hash is over a canonical listing, so that it depends on nothing but names, kinds, bits and content.
 
 use super::error::Cause;
-use crate::files::is_disk_full;
+use crate::files::{is_disk_full, sync_folder};
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -39,7 +39,7 @@ pub struct Walked {
     pub files: u64,
 }
 
-/// Copies `source` into the new folder `to`, read-only and flushed to disk. A single file becomes a folder with it.
+/// Copies `source` into the new folder `to`, its files read-only, flushed to disk. A single file becomes a folder with it.
 pub fn copy(source: &Path, to: &Path, bounds: Bounds) -> Result<Walked, Cause> {
     let kind = fs::metadata(source).map_err(|error| missing_or_unreadable(source, error))?;
     let mut walk = Walk::new(source, Some(to), bounds);
@@ -191,15 +191,12 @@ impl<'a> Walk<'a> {
         fs::create_dir(&new).map_err(|source| store_failed(to, &new, source))
     }
 
-    /// Makes a copied folder read-only, once everything is in it, and flushes it.
+    /// Flushes a copied folder, once everything is in it. It stays writable, so that the state directory can be
+    /// removed like any other.
     fn close_folder(&self, relative: &Path) -> Result<(), Cause> {
         let Some(to) = self.to else { return Ok(()) };
         let new = to.join(relative);
-        // The top stays writable until it has been renamed to its place; the store closes it.
-        let mode = if relative.as_os_str().is_empty() { 0o755 } else { 0o555 };
-        fs::set_permissions(&new, fs::Permissions::from_mode(mode))
-            .and_then(|()| File::open(&new)?.sync_all())
-            .map_err(|source| store_failed(to, &new, source))
+        sync_folder(&new).map_err(|source| store_failed(to, &new, source))
     }
 
     /// Puts an entry's kind and path into the listing, and counts it.

@@ -70,21 +70,35 @@ impl State {
     /// Returns every process that was recorded as a replica, a shim or a command of a task.
     pub fn identities(&self) -> Vec<Identity> {
         let mut found = Vec::new();
-        for kind in ["replicas", "tasks"] {
-            for folder in subfolders(&self.path().join(kind)).iter().flat_map(|target| subfolders(target)) {
-                if let Some(claim) = json(&folder.join("claim.json"))
-                    && let Ok(identity) = serde_json::from_value(claim["runs"].clone())
-                {
-                    found.push(identity);
-                }
-                if let Some(command) = json(&folder.join("command.json"))
-                    && let Ok(identity) = serde_json::from_value(command)
-                {
-                    found.push(identity);
-                }
+        for folder in self.folders() {
+            if let Some(claim) = json(&folder.join("claim.json"))
+                && let Ok(identity) = serde_json::from_value(claim["runs"].clone())
+            {
+                found.push(identity);
+            }
+            if let Some(command) = json(&folder.join("command.json"))
+                && let Ok(identity) = serde_json::from_value(command)
+            {
+                found.push(identity);
             }
         }
         found
+    }
+
+    /// Returns the control groups that were recorded.
+    fn groups(&self) -> Vec<PathBuf> {
+        let records = self.folders().into_iter().filter_map(|folder| json(&folder.join("record.json")));
+        records
+            .filter_map(|record| {
+                serde_json::from_value::<Vec<PathBuf>>(record["cgroup"]["folders"].clone()).ok()
+            })
+            .flatten()
+            .collect()
+    }
+
+    fn folders(&self) -> Vec<PathBuf> {
+        let kinds = ["replicas", "tasks"].map(|kind| subfolders(&self.path().join(kind)));
+        kinds.iter().flatten().flat_map(|target| subfolders(target)).collect()
     }
 }
 
@@ -95,6 +109,20 @@ impl Drop for State {
                 let _mostly_gone = kill_process_group(group, Signal::KILL);
             }
         }
+        for group in self.groups() {
+            remove_group(&group);
+        }
+    }
+}
+
+/// Removes a control group once what was killed in it is gone, and the empty ones above it.
+fn remove_group(group: &Path) {
+    let until = Instant::now() + Duration::from_secs(2);
+    while group.exists() && fs::remove_dir(group).is_err() && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    for above in group.ancestors().skip(1).take_while(|above| !above.ends_with("medeclipse")) {
+        let _others_are_in_it = fs::remove_dir(above);
     }
 }
 

@@ -125,44 +125,14 @@ fn parse(cursor: &str) -> BTreeMap<Target, u64> {
 pub fn with_time(record: &EventRecord) -> serde_json::Value {
     let mut value = serde_json::to_value(record).expect("BUG: every record can be written as JSON");
     if let Some(fields) = value.as_object_mut() {
-        fields.insert("time".to_owned(), rfc3339(record.at.0).into());
+        fields.insert("time".to_owned(), record.at.rfc3339().into());
     }
     value
-}
-
-/// Writes milliseconds since the Unix epoch as `2026-11-22T10:00:00.123Z`.
-fn rfc3339(milliseconds: u64) -> String {
-    let (days, rest) = (milliseconds / 86_400_000, milliseconds % 86_400_000);
-    let (year, month, day) = civil(days as i64);
-    let (hour, minute) = (rest / 3_600_000, rest / 60_000 % 60);
-    let (second, millisecond) = (rest / 1000 % 60, rest % 1000);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}.{millisecond:03}Z")
-}
-
-/// Returns the Gregorian date of a day since 1970-01-01 (era arithmetic over 400 years, starting in March).
-fn civil(days: i64) -> (i64, i64, i64) {
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    (year, month, day)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn moments_are_written_as_rfc_3339() {
-        assert_eq!(rfc3339(0), "1970-01-01T00:00:00.000Z");
-        assert_eq!(rfc3339(951_782_400_000), "2000-02-29T00:00:00.000Z");
-        assert_eq!(rfc3339(1_763_805_600_123), "2025-11-22T10:00:00.123Z");
-    }
 
     #[test]
     fn a_cursor_names_every_target_and_ignores_what_it_cannot_read() {

@@ -27,7 +27,7 @@ impl Damage {
         let known = accepted.unwrap_or_default();
         Self::of(
             path,
-            format!("the file is gone, but the edge serves what it wrote at generation {known}"),
+            format!("the file is gone or empty, but the edge serves what it wrote at generation {known}"),
             "put the file back from a backup; requests are served meanwhile. To begin anew: `medeclipse down`, remove STATE/edge, `medeclipse up`",
         )
     }

@@ -9,6 +9,7 @@ mod schema;
 pub use chain::{GENESIS, hex};
 pub use damage::Damage;
 pub use reader::Reader;
+pub use schema::SCHEMA_VERSION;
 
 use rollout::event::{EVENT_VERSION, Event, EventRecord};
 use rollout::names::{Actor, DeploymentId, Generation, Millis, Target};
@@ -73,7 +74,9 @@ impl Journal {
         each: impl FnMut(&EventRecord),
     ) -> Result<Self, Damage> {
         let path = Self::path(folder, target);
-        if !path.exists() && accepted.is_some_and(|accepted| accepted.seq > 0) {
+        // An empty file would become an empty journal: it is damage where there was one, and is left as it is.
+        let has_content = std::fs::metadata(&path).is_ok_and(|file| file.len() > 0);
+        if !has_content && accepted.is_some_and(|accepted| accepted.seq > 0) {
             return Err(Damage::missing(&path, accepted));
         }
         std::fs::create_dir_all(folder).map_err(|error| Damage::unreadable(&path, &error.to_string()))?;

@@ -7,7 +7,7 @@ use rollout::names::{ReplicaId, Revision};
 use rollout::release::Health;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
@@ -39,8 +39,14 @@ impl Probes {
         Self { board: Board::default(), running: BTreeMap::new(), changed }
     }
 
-    /// Starts and stops probes so that every listening replica has one.
-    pub fn follow(&mut self, replicas: &[ObservedReplica], health: impl Fn(Revision) -> Option<Health>) {
+    /// Starts and stops probes so that every listening replica has one. One that `was_ready` before this engine
+    /// looked is so until it fails as often as any other.
+    pub fn follow(
+        &mut self,
+        replicas: &[ObservedReplica],
+        health: impl Fn(Revision) -> Option<Health>,
+        was_ready: impl Fn(&ReplicaId) -> bool,
+    ) {
         let listening = |id: &ReplicaId| {
             replicas.iter().any(|seen| seen.replica == *id && seen.state == ReplicaState::Listening)
         };
@@ -51,7 +57,12 @@ impl Probes {
         for seen in replicas.iter().filter(|seen| seen.state == ReplicaState::Listening) {
             if let Some(health) = health(seen.revision).filter(|_| !self.running.contains_key(&seen.replica))
             {
+                let was_ready = was_ready(&seen.replica);
+                if was_ready {
+                    self.lock().insert(seen.replica.clone(), Answers { ready: true, failing: false });
+                }
                 let probe = Probe {
+                    was_ready,
                     replica: seen.replica.clone(),
                     address: seen.address,
                     health,
@@ -64,19 +75,18 @@ impl Probes {
     }
 
     pub fn answers(&self, replica: &ReplicaId) -> Answers {
-        self.board
-            .lock()
-            .expect("BUG: nobody panics with this lock")
-            .get(replica)
-            .copied()
-            .unwrap_or_default()
+        self.lock().get(replica).copied().unwrap_or_default()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<ReplicaId, Answers>> {
+        self.board.lock().expect("BUG: nobody panics with this lock")
     }
 
     fn end(&mut self, replica: &ReplicaId) {
         if let Some(task) = self.running.remove(replica) {
             task.abort();
         }
-        self.board.lock().expect("BUG: nobody panics with this lock").remove(replica);
+        self.lock().remove(replica);
     }
 }
 
@@ -87,6 +97,7 @@ impl Drop for Probes {
 }
 
 struct Probe {
+    was_ready: bool,
     replica: ReplicaId,
     address: SocketAddr,
     health: Health,
@@ -96,7 +107,7 @@ struct Probe {
 
 impl Probe {
     async fn run(self) {
-        while !self.well(self.health.ready.as_deref()).await {
+        while !self.was_ready && !self.well(self.health.ready.as_deref()).await {
             tokio::time::sleep(FIRST_EVERY).await;
         }
         self.post(Answers { ready: true, failing: false });
@@ -123,5 +134,42 @@ impl Probe {
         if before != Some(answers) {
             self.changed.notify_one();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rollout::names::Millis;
+
+    fn listening(name: &str) -> ObservedReplica {
+        let closed = std::net::TcpListener::bind("127.0.0.1:0").and_then(|port| port.local_addr()).unwrap();
+        ObservedReplica {
+            revision: Revision(1),
+            replica: ReplicaId::new(name),
+            pid: None,
+            address: closed,
+            launched_at: Millis(0),
+            state: ReplicaState::Listening,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_replica_that_was_ready_before_is_so_until_it_fails_three_times() {
+        let changed = Arc::new(Notify::new());
+        let mut probes = Probes::new(changed.clone());
+        let (old, new) = (listening("web-1-1"), listening("web-1-2"));
+        let health = Health { ready: Some("/".to_owned()), interval: Millis(1), ..Health::default() };
+
+        probes.follow(&[old.clone(), new.clone()], |_| Some(health.clone()), |id| *id == old.replica);
+
+        assert!(probes.answers(&old.replica).ready);
+        assert!(!probes.answers(&new.replica).ready);
+        let no_longer = async {
+            while probes.answers(&old.replica).ready {
+                changed.notified().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), no_longer).await.expect("its failures count");
     }
 }

@@ -21,7 +21,7 @@ pub(crate) static HOOKS: Section = Section {
             "after_deploy",
             Shape::Command { empty: true },
             Is("[]"),
-            "Run when the deployment has ended, however it ended.",
+            "Run after a promotion is proved, before the deployment ends; when it fails, that is recorded.",
         ),
     ],
 };
@@ -70,6 +70,9 @@ pub(crate) fn read_checks(list: &[Fields<'_>]) -> Vec<Check> {
     for fields in list {
         let name = fields.text("name");
         if let Some(name) = &name {
+            if TAKEN.contains(&name.value.as_str()) {
+                fields.note(taken(name));
+            }
             match names.iter().find(|other| other.value == name.value) {
                 Some(first) => fields.note(twin(name, first)),
                 None => names.push(name.clone()),
@@ -106,6 +109,15 @@ fn read_ask(fields: &Fields<'_>) -> Option<Ask> {
         _ => {}
     }
     command.map(|at| Ask::Command(at.value)).or(url.map(|at| Ask::Url(at.value)))
+}
+
+/// Hooks and the migration of a deployment go by these names in its events.
+const TAKEN: [&str; 3] = ["before_deploy", "after_deploy", "expand"];
+
+fn taken(name: &At<String>) -> Mistake {
+    Mistake::at(Kind::Rule, name.span.clone(), format!("no check can be called `{}`", name.value))
+        .why("events call something else by this name")
+        .help("give the check another name")
 }
 
 fn twin(name: &At<String>, first: &At<String>) -> Mistake {

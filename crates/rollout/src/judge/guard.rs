@@ -98,25 +98,33 @@ impl Guard {
         self.verdict_of(&WINDOWS, settings)
     }
 
-    /// Says the same without the shortest window: versions do not recover from one fault in the same second.
-    pub fn verdict_of_the_longer(&self, settings: &JudgeSettings) -> Verdict {
-        self.verdict_of(&WINDOWS[1..], settings)
+    /// Says what all that is kept says: versions neither fall nor recover in the same second.
+    pub fn verdict_of_the_longest(&self, settings: &JudgeSettings) -> Verdict {
+        self.verdict_of(&WINDOWS[WINDOWS.len() - 1..], settings)
     }
 
-    /// Tells whether candidate and stable fail in the same window: then it is not only the release's fault.
+    /// Tells whether candidate and stable fail at the same time: then it is not only the release's fault.
+    /// Looks at the two shortest windows in which both were asked often enough: it is about now.
     pub fn stable_fails_too(&self, settings: &JudgeSettings) -> bool {
         let limit = PRIOR_RATE * (1.0 + ALONE_MARGIN) + settings.error_floor;
         let fails = |errors: u64, requests: u64| {
-            requests >= SAMPLE_MIN
-                && errors >= ERRORS_MIN
+            errors >= ERRORS_MIN
                 && errors.saturating_mul(10) >= requests
                 && score(errors, requests, limit, PRIOR_REQUESTS) >= SCORE_WORSE
         };
-        WINDOWS.iter().any(|seconds| {
-            let counts = self.counts(*seconds);
+        let asked = WINDOWS
+            .iter()
+            .map(|seconds| self.counts(*seconds))
+            .filter(|counts| counts.stable_requests >= SAMPLE_MIN && counts.candidate_requests >= SAMPLE_MIN);
+        asked.take(2).any(|counts| {
             fails(counts.stable_errors, counts.stable_requests)
                 && fails(counts.candidate_errors, counts.candidate_requests)
         })
+    }
+
+    /// Forgets the seconds kept, not the sums: they were of a time that says nothing about the release.
+    pub fn begin_anew(&mut self) {
+        self.recent.clear();
     }
 
     fn verdict_of(&self, windows: &[usize], settings: &JudgeSettings) -> Verdict {
@@ -144,26 +152,28 @@ impl Guard {
             && score(self.candidate_errors, self.candidate_requests, limit, requests) >= SCORE_DOUBT
     }
 
-    fn counts(&self, seconds: usize) -> Record {
-        let mut sum = Record::default();
+    fn counts(&self, seconds: usize) -> Counts {
+        let mut sum = Counts::default();
         for record in self.recent.iter().rev().take(seconds) {
             sum.candidate_requests = sum.candidate_requests.saturating_add(record.candidate_requests);
             sum.candidate_errors = sum.candidate_errors.saturating_add(record.candidate_errors);
             sum.stable_requests = sum.stable_requests.saturating_add(record.stable_requests);
             sum.stable_errors = sum.stable_errors.saturating_add(record.stable_errors);
+            if record.stable_requests > 0 {
+                let share = record.stable_errors as f64 / record.stable_requests as f64;
+                sum.beside += record.candidate_requests as f64;
+                sum.expected += record.candidate_requests as f64 * share;
+            }
         }
         sum
     }
 
     fn window(&self, seconds: usize, settings: &JudgeSettings) -> Evidence {
         let counts = self.counts(seconds);
-        // A handful of requests that stable still answered is no control.
-        let Reference { limit, requests } = if counts.stable_requests >= SAMPLE_MIN {
-            beside(counts.stable_errors, counts.stable_requests, settings)
-        } else {
-            self.past(settings)
-        };
+        let Reference { limit, requests } =
+            if counts.has_control() { counts.reference(settings) } else { self.past_alone(settings) };
         let enough = counts.candidate_requests >= SAMPLE_MIN && counts.candidate_errors >= ERRORS_MIN;
+        let score = score(counts.candidate_errors, counts.candidate_requests, limit, requests);
         Evidence {
             rule: "share of failing requests".to_owned(),
             metric: "errors".to_owned(),
@@ -172,12 +182,8 @@ impl Guard {
             candidate_errors: counts.candidate_errors,
             stable_requests: counts.stable_requests,
             stable_errors: counts.stable_errors,
-            limit,
-            score: if enough {
-                score(counts.candidate_errors, counts.candidate_requests, limit, requests)
-            } else {
-                0.0
-            },
+            limit: rounded(limit, 1e6),
+            score: if enough { rounded(score, 1e3) } else { 0.0 },
         }
     }
 
@@ -188,8 +194,14 @@ impl Guard {
         let belief = if seen { (errors as f64 + 0.5) / (requests as f64 + 1.0) } else { PRIOR_RATE };
         let rate = believed(belief, errors, requests).max(believed(PRIOR_RATE, errors, requests));
         let limit = rate * (1.0 + settings.error_margin.max(ALONE_MARGIN)) + settings.error_floor;
-        let least = if requests < REFERENCE_MIN { GROSS_RATE } else { 0.0 };
-        Reference { limit: limit.max(least).min(1.0), requests: PRIOR_REQUESTS + requests as f64 }
+        Reference { limit: limit.min(1.0), requests: PRIOR_REQUESTS + requests as f64 }
+    }
+
+    /// Returns the same, wide enough to take a candidate back with nothing beside it.
+    fn past_alone(&self, settings: &JudgeSettings) -> Reference {
+        let past = self.past(settings);
+        let least = if self.reference_requests < REFERENCE_MIN { GROSS_RATE } else { 0.0 };
+        Reference { limit: past.limit.max(least), ..past }
     }
 }
 
@@ -201,13 +213,41 @@ struct Reference {
     requests: f64,
 }
 
-/// Returns the reference of the same seconds. Stable's own share counts undiluted once it is worse than the belief:
-/// a fault both versions share must not be blamed on one of them.
-fn beside(errors: u64, requests: u64, settings: &JudgeSettings) -> Reference {
-    let share = errors as f64 / requests as f64;
-    let rate = believed(PRIOR_RATE, errors, requests).max(share);
-    let limit = rate * (1.0 + settings.error_margin) + settings.error_floor;
-    Reference { limit: limit.min(1.0), requests: requests as f64 }
+/// What a window holds.
+#[derive(Default)]
+struct Counts {
+    candidate_requests: u64,
+    candidate_errors: u64,
+    stable_requests: u64,
+    stable_errors: u64,
+    /// The candidate's requests in seconds in which stable had some too …
+    beside: f64,
+    /// … and how many of them would have failed at stable's share of the same second.
+    expected: f64,
+}
+
+impl Counts {
+    /// Tells whether stable was asked at the same time. A handful of requests is no control, nor is what it answered
+    /// before the candidate got everything.
+    fn has_control(&self) -> bool {
+        self.stable_requests >= SAMPLE_MIN && self.beside * 2.0 >= self.candidate_requests as f64
+    }
+
+    /// Returns the reference of the same seconds. Stable's own share counts undiluted once it is worse than the belief:
+    /// a fault both versions share must not be blamed on one of them. It is taken second by second, because the
+    /// candidate may have got most of its requests in the seconds of the fault (a weight that was just raised).
+    fn reference(&self, settings: &JudgeSettings) -> Reference {
+        let share = self.stable_errors as f64 / self.stable_requests as f64;
+        let concurrent = if self.beside > 0.0 { self.expected / self.beside } else { 0.0 };
+        let rate = believed(PRIOR_RATE, self.stable_errors, self.stable_requests).max(share).max(concurrent);
+        let limit = rate * (1.0 + settings.error_margin) + settings.error_floor;
+        Reference { limit: limit.min(1.0), requests: self.stable_requests as f64 }
+    }
+}
+
+/// Cuts a number to digits people read; so few that it is the same after it was written down and read again.
+fn rounded(number: f64, per_unit: f64) -> f64 {
+    (number * per_unit).round() / per_unit
 }
 
 fn believed(belief: f64, errors: u64, requests: u64) -> f64 {
@@ -217,6 +257,9 @@ fn believed(belief: f64, errors: u64, requests: u64) -> f64 {
 /// Returns how far `errors` of `requests` lie above `limit`, in standard errors of the difference
 /// between two shares, the other of which rests on `against` requests.
 fn score(errors: u64, requests: u64, limit: f64, against: f64) -> f64 {
+    if requests == 0 {
+        return 0.0;
+    }
     let requests = requests as f64;
     let share = errors as f64 / requests;
     let pooled = (errors as f64 + limit * against) / (requests + against);

@@ -2,6 +2,8 @@
 //! The plain guard of `guard` stands where the sequential test of docs/decisions will; the records are already its input.
 
 mod guard;
+#[cfg(test)]
+mod tests;
 
 pub use guard::Guard;
 

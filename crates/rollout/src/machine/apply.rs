@@ -41,8 +41,9 @@ impl State {
             Event::ClockStepped { .. } => {}
             // What is left happens to a deployment, if one runs.
             _ => {
+                let generation = self.generation();
                 if let Some(deployment) = &mut self.deployment {
-                    deployment.apply(event, at);
+                    deployment.apply(event, at, generation);
                 }
             }
         }
@@ -215,7 +216,7 @@ impl State {
 }
 
 impl Deployment {
-    fn apply(&mut self, event: &Event, at: Millis) {
+    fn apply(&mut self, event: &Event, at: Millis, generation: Generation) {
         match event {
             Event::ReleaseStored { .. } => self.release_stored = true,
             Event::HookRan { hook, ended, .. } => self.hook_ended(hook, *ended, at),
@@ -238,15 +239,16 @@ impl Deployment {
             }
             Event::HoldEnded => {
                 self.held = None;
+                self.guard.begin_anew();
                 self.run_again(at);
             }
             Event::VerdictReached { evidence, why, .. } => {
                 self.verdict = Some(evidence.clone());
                 self.condemned = Some(why.clone());
             }
-            Event::ReturnStarted { why } => self.turn_back(why.clone(), at),
-            Event::Aborted { superseded: true } => self.turn_back(ReturnReason::Superseded, at),
-            Event::Aborted { superseded: false } => self.turn_back(ReturnReason::Aborted, at),
+            Event::ReturnStarted { why } => self.turn_back(why.clone(), at, generation),
+            Event::Aborted { superseded: true } => self.turn_back(ReturnReason::Superseded, at, generation),
+            Event::Aborted { superseded: false } => self.turn_back(ReturnReason::Aborted, at, generation),
             _ => self.walk(event, at),
         }
         if self.phase == Phase::Preparing && self.failed.is_none() && self.prepared() {
@@ -314,13 +316,14 @@ impl Deployment {
     }
 
     /// Goes back; neither a pause nor a hold outlives that. Twice is once.
-    fn turn_back(&mut self, why: ReturnReason, at: Millis) {
+    fn turn_back(&mut self, why: ReturnReason, at: Millis, generation: Generation) {
         if matches!(self.phase, Phase::Returning { .. }) {
             return;
         }
         self.paused = false;
         self.held = None;
         self.clock.go(at);
+        self.routed_at = generation;
         self.enter(Phase::Returning { why, returned: false }, at);
     }
 

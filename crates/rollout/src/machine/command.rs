@@ -76,8 +76,6 @@ impl Refusal {
 
 /// How long maintenance may keep requests waiting.
 const HOLD_MAX: Millis = Millis::seconds(3600);
-/// Replicas one target may be scaled to by hand.
-const REPLICAS_MAX: u32 = 64;
 
 impl State {
     /// Answers an operator. The same command twice is answered the same way or refused; it never acts twice.
@@ -307,13 +305,15 @@ impl State {
     }
 
     fn scale(&self, replicas: Option<u32>) -> Result<Answer, Refusal> {
+        // The range of ports and the machine were chosen for the manifest's maximum.
+        let max = self.settings.replicas.max;
         if let Some(wanted) = replicas
-            && !(1..=REPLICAS_MAX).contains(&wanted)
+            && !(1..=max).contains(&wanted)
         {
             return Err(Refusal::new(
                 &format!("scale {} to {wanted}", self.target.service),
-                format!("a target has 1 to {REPLICAS_MAX} replicas"),
-                "choose a number in that range; to stop serving use `medeclipse maintenance on`",
+                format!("the manifest says that it has 1 to {max} replica(s)"),
+                "choose a number in that range, or raise `replicas.max` and deploy; to stop serving use `medeclipse maintenance on`",
             ));
         }
         Ok(if self.replicas_by_hand == replicas {

@@ -26,10 +26,12 @@ impl State {
             let outcome = outcome_of(why, Outcome::UnprovenReturn);
             return Some(finished(outcome, &World::default(), running.candidate.revision, &reason));
         };
-        let back = world
-            .edge
-            .as_ref()
-            .filter(|edge| edge.stable == Some(stable.revision) && edge.candidate.is_none());
+        // A table from before the return may still be overtaken by one that was on its way to the edge.
+        let back = world.edge.as_ref().filter(|edge| {
+            edge.stable == Some(stable.revision)
+                && edge.candidate.is_none()
+                && edge.generation >= running.routed_at
+        });
         if let Some(edge) = back.filter(|_| !returned) {
             return Some(Event::TrafficReturned { revision: stable.revision, generation: edge.generation });
         }

@@ -74,7 +74,8 @@ impl State {
         if let Some((replica, _)) = world.presence(revision).running().find(|(_, replica)| replica.failing) {
             return Some(("liveness failing", ReturnReason::LivenessFailing { replica: replica.clone() }));
         }
-        if running.has_weight() && is_lost(revision, world) && !self.neither_is_ready(running, world) {
+        let excused = self.neither_is_ready(running, world) || running.recovers(world);
+        if running.has_weight() && is_lost(revision, world) && !excused {
             return Some(("candidate lost", ReturnReason::CandidateLost));
         }
         let silent = running.guard.silent_seconds();
@@ -99,9 +100,13 @@ impl State {
         }
         let judge = &running.settings.judge;
         let shared = running.is_judged() && running.guard.stable_fails_too(judge);
-        // In a fault both versions share, a second in which only one of them has recovered proves nothing.
+        let doubt = self.doubt(running, shared, world).filter(|_| steps);
+        if running.held.is_some() && doubt.is_none() {
+            // First of all: what was counted under doubt is forgotten with it.
+            return Some(Event::HoldEnded);
+        }
         let verdict =
-            if shared { running.guard.verdict_of_the_longer(judge) } else { running.guard.verdict(judge) };
+            if shared { running.guard.verdict_of_the_longest(judge) } else { running.guard.verdict(judge) };
         if running.is_judged() && verdict.word == VerdictWord::Worse {
             return Some(Event::VerdictReached {
                 verdict: verdict.word,
@@ -109,11 +114,8 @@ impl State {
                 why: ReturnReason::Worse,
             });
         }
-        match (&running.held, self.doubt(running, shared, world).filter(|_| steps)) {
-            (None, Some(why)) => Some(Event::Held { why: why.to_owned() }),
-            (Some(_), None) => Some(Event::HoldEnded),
-            _ => None,
-        }
+        let why = doubt.filter(|_| running.held.is_none())?;
+        Some(Event::Held { why: why.to_owned() })
     }
 
     /// Doubt freezes the weight: a fault both versions share, or counts that do not come. An operator may overrule it.
@@ -127,6 +129,9 @@ impl State {
         if shared {
             return Some("stable fails as well: this is not the release's fault");
         }
+        if running.has_weight() && running.recovers(world) {
+            return Some("the candidate is not ready again yet");
+        }
         (running.has_weight() && self.neither_is_ready(running, world))
             .then_some("stable is not ready either: this is not the release's fault")
     }
@@ -136,6 +141,15 @@ impl State {
         let Some(stable) = &self.stable else { return false };
         let stuck = |revision| world.present(revision) > 0 && world.ready(revision) == 0;
         stuck(stable.revision) && stuck(running.candidate.revision)
+    }
+}
+
+impl Deployment {
+    /// Tells whether a candidate that is held runs and is not ready again yet. What both versions lacked comes back for
+    /// one before the other: that is no fault. Meanwhile its requests go to stable; the deadline bounds the wait.
+    fn recovers(&self, world: &World) -> bool {
+        let revision = self.candidate.revision;
+        self.held.is_some() && world.present(revision) > 0 && world.ready(revision) == 0
     }
 }
 

@@ -92,7 +92,7 @@ pub struct Deployment {
     pub held: Option<String>,
     pub guard: Guard,
     pub launched: bool,
-    /// What the edge served from when it last took a new weight: an older proof proves nothing.
+    /// The last change of direction: a table or a proof older than this says nothing about it.
     pub routed_at: Generation,
     pub release_stored: bool,
     /// Hooks, migrations and checks that have run and passed.

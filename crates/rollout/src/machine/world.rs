@@ -44,6 +44,7 @@ pub struct EdgeWorld {
     pub generation: Generation,
     pub stable: Option<Revision>,
     pub candidate: Option<(Revision, Weight)>,
+    /// Replicas it may send requests to: those of its table, and those of a table that is on its way to it.
     pub routed: Vec<ReplicaId>,
     /// Requests in flight, also on replicas that are gone from the routes.
     pub in_flight: BTreeMap<Revision, u64>,

@@ -154,6 +154,7 @@ impl Shared {
             Some(port) => {
                 // The next replica gets the next port: one just freed may still be somebody's old connection.
                 *next = port.saturating_add(1);
+                files::replace(&self.layout.port_last(), &port, files::Durable::Yes).map_err(failed)?;
                 Ok(port)
             }
             None => Err(PlatformError::Retry {
@@ -191,13 +192,20 @@ impl Shared {
 
     /// Asks once; a second asking changes nothing.
     pub(super) fn ask_to_stop(&self, folder: &Folder, stopping: Stopping) -> io::Result<()> {
-        folder.stop(&stopping)?;
+        match folder.stop(&stopping) {
+            // Forgotten since it was listed: it has stopped.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other?,
+        }
         let asked = folder.stopping()?.unwrap_or(stopping);
-        self.live().entry(folder.clone()).or_default().stop.send_if_modified(|stop| {
-            let first = stop.is_none();
-            stop.get_or_insert(asked);
-            first
-        });
+        // Without an entry there is no keeper yet; the one to come reads the mark just written.
+        if let Some(live) = self.live().get_mut(folder) {
+            live.stop.send_if_modified(|stop| {
+                let first = stop.is_none();
+                stop.get_or_insert(asked);
+                first
+            });
+        }
         Ok(())
     }
 

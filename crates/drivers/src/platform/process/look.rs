@@ -2,6 +2,7 @@
 
 use super::record::{Claim, Folder, Layout, ReplicaRecord};
 use super::{Shared, listen, logs, proc};
+use crate::files;
 use rollout::change::{Ended, Observed, ObservedReplica, ObservedTask, ReplicaState};
 use rollout::names::Target;
 use std::io;
@@ -79,13 +80,10 @@ impl Shared {
     }
 }
 
-/// Returns where the search for a port begins: behind the one given last.
+/// Returns where the search for a port begins: behind the one given last, also when its replica is long forgotten.
+/// An edge that has just been started may still know its address, and must not find somebody else there.
 pub(super) fn next_port(layout: &Layout, (first, _): (u16, u16)) -> io::Result<u16> {
-    let mut newest = None;
-    for target in layout.targets(&layout.replicas_dir())? {
-        for (_, record) in layout.replicas(&target)? {
-            newest = newest.max(Some((record.launched_at, record.address.port())));
-        }
-    }
-    Ok(newest.map_or(first, |(_, port)| port.saturating_add(1)))
+    // Unreadable is as good as unknown: the ports of replicas that exist are skipped all the same.
+    let last: Option<u16> = files::read(&layout.port_last()).unwrap_or_default();
+    Ok(last.map_or(first, |port| port.saturating_add(1)))
 }

@@ -21,6 +21,7 @@ mod tend;
 pub use cgroup::{Groups, Limits};
 pub use launch::INHERITED;
 pub use logs::LogTail;
+pub use record::has_replicas;
 
 use crate::artifacts::Store;
 use crate::files::{as_file_name, is_disk_full, of_file_name};

@@ -20,7 +20,11 @@ use serde::{Deserialize, Serialize};
 use std::fs;
 use std::io;
 use std::net::SocketAddr;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
+
+/// How the names of folders begin that are being removed.
+pub const GONE: &str = ".gone-";
 
 /// What a replica is meant to be. Holds no environment: values there may be secrets.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -132,7 +136,7 @@ impl Folder {
     /// Forgets it all. Renamed first, so that a half-removed folder is never read as a record.
     pub fn remove(&self) -> io::Result<()> {
         let name = self.0.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-        let gone = self.0.with_file_name(format!(".gone-{}-{name}", std::process::id()));
+        let gone = self.0.with_file_name(format!("{GONE}{}-{name}", std::process::id()));
         match fs::rename(&self.0, &gone) {
             Ok(()) => fs::remove_dir_all(gone),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -143,6 +147,15 @@ impl Folder {
     pub fn exists(&self) -> bool {
         self.0.is_dir()
     }
+}
+
+/// Whether replicas or tasks are recorded in a state directory: those that were stopped are not.
+pub fn has_replicas(state: &Path) -> bool {
+    let layout = Layout::new(state);
+    [layout.replicas_dir(), layout.tasks_dir()].iter().any(|dir| {
+        let targets = folders(dir).unwrap_or_default();
+        targets.iter().any(|Folder(target)| folders(target).is_ok_and(|launched| !launched.is_empty()))
+    })
 }
 
 /// Where everything lies below the state directory.
@@ -159,7 +172,8 @@ impl Layout {
     /// Makes the folders that are always there.
     pub fn make(&self) -> io::Result<()> {
         for folder in [self.replicas_dir(), self.tasks_dir(), self.logs_dir(), self.empty()] {
-            files::folder(&folder)?;
+            // What services write is nobody else's to read.
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
         }
         Ok(())
     }
@@ -171,6 +185,11 @@ impl Layout {
 
     pub fn ports_lock(&self) -> PathBuf {
         self.replicas_dir().join(".ports.lock")
+    }
+
+    /// Where the port given last is kept.
+    pub fn port_last(&self) -> PathBuf {
+        self.replicas_dir().join(".port.last")
     }
 
     pub fn target(&self, target: &Target) -> PathBuf {

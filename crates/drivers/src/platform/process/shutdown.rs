@@ -50,7 +50,8 @@ fn ask_all(shared: &Shared, grace: Millis) -> io::Result<(Vec<super::Untended>, 
         let mut folders: Vec<_> =
             shared.layout.replicas(&target)?.into_iter().map(|(folder, _)| folder).collect();
         for (folder, _) in shared.layout.task_records(&target)? {
-            if folder.ended()?.is_none() {
+            // Its end is written a moment before its guard is gone; the keeper stays until then.
+            if folder.ended()?.is_none() || shared.live().contains_key(&folder) {
                 folders.push(folder);
             }
         }

@@ -15,6 +15,12 @@ use std::time::{Duration, Instant};
 /// How long processes that were killed may take to be gone; the system needs milliseconds.
 const EMPTYING_MAX: Duration = Duration::from_secs(2);
 
+/// How often a group is made again whose parents were removed meanwhile.
+const TRIES_MAX: u32 = 3;
+
+/// The top of the groups of all environments.
+const TOP: &str = "medeclipse";
+
 /// The control groups this engine can make.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Groups {
@@ -76,12 +82,20 @@ impl Groups {
     pub fn make(&self, name: &Path, resources: Option<Resources>) -> io::Result<Option<Place>> {
         let resources = resources.unwrap_or(Resources { cpu: None, memory_bytes: None });
         let limited = resources.cpu.is_some() || resources.memory_bytes.is_some();
-        let folders = match self {
-            Groups::V1(v1) => v1.make(name, resources)?,
-            Groups::V2(v2) => v2.make(name, resources)?,
-            Groups::Unavailable { .. } => return Ok(None),
-        };
-        Ok(Some(Place { folders, limited }))
+        let mut tries = 0;
+        loop {
+            let made = match self {
+                Groups::V1(v1) => v1.make(name, resources),
+                Groups::V2(v2) => v2.make(name, resources),
+                Groups::Unavailable { .. } => return Ok(None),
+            };
+            match made {
+                Ok(folders) => return Ok(Some(Place { folders, limited })),
+                // The last replica before this one has just taken the empty folders above along.
+                Err(error) if error.kind() == io::ErrorKind::NotFound && tries < TRIES_MAX => tries += 1,
+                Err(error) => return Err(error),
+            }
+        }
     }
 }
 
@@ -108,8 +122,19 @@ impl Place {
                     Err(_busy) => std::thread::sleep(Duration::from_millis(2)),
                 }
             }
+            prune(folder);
         }
         Ok(())
+    }
+}
+
+/// Removes the folders above that hold no group any more.
+fn prune(folder: &Path) {
+    for above in folder.ancestors().skip(1).take_while(|above| !above.ends_with(TOP)) {
+        if fs::remove_dir(above).is_err() {
+            // Another group is in it: as it should be.
+            return;
+        }
     }
 }
 

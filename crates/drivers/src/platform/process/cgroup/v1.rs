@@ -1,6 +1,6 @@
 //! Makes control groups of version 1: a folder in the hierarchy of each controller.
 
-use super::{Limits, PERIOD_US, mounts, quota_us, write};
+use super::{Limits, PERIOD_US, TOP, mounts, quota_us, write};
 use rollout::release::Resources;
 use std::fs;
 use std::io;
@@ -21,7 +21,7 @@ impl V1 {
             let mount = mounts(mounted).find(|mount| {
                 mount.kind == "cgroup" && mount.options.split(',').any(|at| at == controller)
             })?;
-            let base = below_own(Path::new(mount.folder), own, controller).join("medeclipse");
+            let base = below_own(Path::new(mount.folder), own, controller).join(TOP);
             let usable = fs::create_dir_all(&base).is_ok() && base.join(file).exists();
             usable.then_some(base)
         };

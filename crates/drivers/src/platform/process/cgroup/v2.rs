@@ -1,6 +1,6 @@
 //! Makes control groups of version 2: one folder in the one hierarchy.
 
-use super::{Limits, PERIOD_US, mounts, quota_us, write};
+use super::{Limits, PERIOD_US, TOP, mounts, quota_us, write};
 use rollout::release::Resources;
 use std::fs;
 use std::io;
@@ -21,7 +21,7 @@ impl V2 {
         let controllers = fs::read_to_string(root.join("cgroup.controllers")).ok()?;
         let has = |name: &str| controllers.split_ascii_whitespace().any(|at| at == name);
         let found = Self { cpu: has("cpu"), memory: has("memory"), root };
-        let usable = (found.cpu || found.memory) && found.open(Path::new("medeclipse")).is_ok();
+        let usable = (found.cpu || found.memory) && found.open(Path::new(TOP)).is_ok();
         usable.then_some(found)
     }
 
@@ -30,7 +30,7 @@ impl V2 {
     }
 
     pub fn make(&self, name: &Path, resources: Resources) -> io::Result<Vec<PathBuf>> {
-        let name = Path::new("medeclipse").join(name);
+        let name = Path::new(TOP).join(name);
         if let Some(parent) = name.parent() {
             self.open(parent)?;
         }

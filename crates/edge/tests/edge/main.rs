@@ -1,0 +1,15 @@
+//! Runs an edge in this process on real sockets, with replicas and clients that play their parts. One binary, to link once.
+#![allow(clippy::unwrap_used, reason = "a test may panic")]
+
+mod counts;
+mod drain;
+mod hostile;
+mod maintenance;
+mod process;
+mod restart;
+mod routing;
+mod splits;
+mod streams;
+mod support;
+mod switches;
+mod upstream;

@@ -1,0 +1,56 @@
+//! Opens the state that every released schema left behind, as it was written by that release.
+#![allow(clippy::unwrap_used)]
+
+use engine::journal::{Journal, SCHEMA_VERSION};
+use rollout::event::{EventRecord, Outcome};
+use rollout::machine::State;
+use rollout::names::{Generation, Target};
+use std::path::Path;
+
+/// Opens a copy of a fixture: opening writes to it.
+fn open(schema: u32, accepted: Option<Generation>) -> (State, Vec<EventRecord>) {
+    let target = Target::new("web", "local");
+    let folder = tempfile::tempdir().unwrap();
+    let fixture =
+        Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/schema-{schema}/web@local.db"));
+    std::fs::copy(&fixture, Journal::path(folder.path(), &target)).unwrap();
+    let (mut state, mut records) = (State::new(target.clone()), Vec::new());
+    let journal = Journal::open(folder.path(), &target, accepted, |record| {
+        state.apply(&record.event, record.seq, record.at);
+        records.push(record.clone());
+    });
+    assert_eq!(journal.unwrap().head().seq, records.len() as u64);
+    (state, records)
+}
+
+#[test]
+fn e17_every_schema_up_to_this_one_has_a_fixture_that_opens() {
+    for schema in 1..=SCHEMA_VERSION {
+        assert!(!open(schema, None).1.is_empty());
+    }
+}
+
+#[test]
+fn e17_the_state_of_schema_1_is_what_it_was() {
+    let (state, records) = open(1, Some(Generation { epoch: 1, seq: 10 }));
+
+    // v1 was promoted, v2 returned for its errors, v3 promoted under load and watched: v1 is one flip away.
+    let label = |placed: &rollout::release::Placed| placed.label.as_ref().unwrap().to_string();
+    let stable = state.stable.as_ref().unwrap();
+    let hot = state.hot.as_ref().unwrap();
+    assert_eq!((stable.revision.0, label(stable)), (3, "v3".to_owned()));
+    assert_eq!((hot.placed.revision.0, label(&hot.placed)), (1, "v1".to_owned()));
+    assert!(state.deployment.is_none());
+    let outcomes: Vec<Outcome> = records
+        .iter()
+        .filter_map(|record| match &record.event {
+            rollout::event::Event::DeploymentFinished { outcome, .. } => Some(*outcome),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(outcomes[1], Outcome::RolledBack);
+    assert_eq!(outcomes.len(), 3);
+    let evidence = records.iter().filter(|record| record.event.kind() == "evidence_added").count();
+    assert!(evidence >= 3, "{evidence}");
+    assert_eq!(state.settings.replicas.max, 4);
+}
