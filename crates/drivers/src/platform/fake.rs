@@ -157,11 +157,7 @@ impl State {
     fn enter(&mut self, target: &Target, at: Generation) -> Result<(), PlatformError> {
         let stage = self.targets.entry(target.clone()).or_default();
         if at < stage.generation {
-            return Err(PlatformError::Refused {
-                what: format!("change {target} as of {at}"),
-                why: format!("a newer engine changed it as of {}", stage.generation),
-                next: "stop this engine: another one has taken over".to_owned(),
-            });
+            return Err(super::stale(target, at, stage.generation));
         }
         stage.generation = at;
         Ok(())

@@ -31,7 +31,7 @@ pub struct Pass {
 /// Why the gate stays shut.
 #[derive(Debug)]
 pub enum Shut {
-    /// A newer engine was here.
+    /// A newer change was made.
     Newer(Generation),
     Io(io::Error),
 }
