@@ -17,6 +17,7 @@ mod samples;
 mod targets;
 mod views;
 mod watcher;
+mod witness;
 
 pub use journal::Damage;
 pub use life::{EngineConfig, EngineError, run};

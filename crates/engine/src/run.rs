@@ -11,6 +11,7 @@ use drivers::platform::Platform;
 use meter::wire::CountRow;
 use rollout::change::{Change, changes};
 use rollout::event::{Event, EventRecord};
+use rollout::judge::Record;
 use rollout::machine::{Fact, OperatorCommand, State, WantedTask};
 use rollout::names::{Actor, Millis, Revision};
 use std::sync::Arc;
@@ -36,6 +37,8 @@ pub enum Message {
     Second {
         second: u64,
         rows: Option<Vec<CountRow>>,
+        /// See `witness`.
+        unwell: bool,
     },
     ClockStepped {
         by_ms: i64,
@@ -106,9 +109,9 @@ impl<P: Platform> Life<P> {
                 // Who asked may have gone; what was written stays true.
                 let _ = reply.send(answer);
             }
-            Message::Second { second, rows } => {
+            Message::Second { second, rows, unwell } => {
                 let record = samples::record(&self.controller.state, second, rows.as_deref());
-                self.step(&Fact::Sample(record));
+                self.step(&Fact::Sample(Record { unwell, ..record }));
             }
             Message::ClockStepped { by_ms } => {
                 let noted =

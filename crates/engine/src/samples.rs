@@ -61,7 +61,15 @@ pub fn record(state: &State, second: u64, rows: Option<&[CountRow]>) -> Record {
     };
     let (candidate_requests, candidate_errors) = counts(rows, candidate);
     let (stable_requests, stable_errors) = counts(rows, stable);
-    Record { second, missing: false, candidate_requests, candidate_errors, stable_requests, stable_errors }
+    Record {
+        second,
+        missing: false,
+        unwell: false,
+        candidate_requests,
+        candidate_errors,
+        stable_requests,
+        stable_errors,
+    }
 }
 
 fn counts(rows: &[CountRow], revision: Option<Revision>) -> (u64, u64) {

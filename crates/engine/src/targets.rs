@@ -9,12 +9,14 @@ use crate::executor::{Board, Executor};
 use crate::journal::Damage;
 use crate::life::EngineConfig;
 use crate::run::{Life, MAILBOX_MAX, Message};
+use crate::samples;
 use crate::watcher::{Seen, Watcher};
+use crate::witness::Witness;
 use drivers::artifacts::Store;
 use drivers::platform::Platform;
 use drivers::platform::process::ProcessPlatform;
 use manifest::edge::EdgeState;
-use meter::wire::SecondRecord;
+use meter::wire::{CountRow, SecondRecord};
 use rollout::event::Outcome;
 use rollout::machine::{OperatorCommand, State};
 use rollout::names::{Actor, DeploymentId, Generation, Target};
@@ -314,8 +316,7 @@ impl<P: Platform + Wakes> Targets<P> {
             let rows = record
                 .as_ref()
                 .map(|record| record.rows.iter().filter(|row| row.target == name).cloned().collect());
-            // A full mailbox makes this second a missing one: the target is busy writing.
-            let _ = handle.mailbox.try_send(Message::Second { second, rows });
+            handle.feed(second, rows);
         }
     }
 
@@ -345,6 +346,22 @@ impl<P: Platform + Wakes> Targets<P> {
 }
 
 impl Handle {
+    /// Passes one second on; where it would be held against the candidate, after a witness has been asked.
+    fn feed(&self, second: u64, rows: Option<Vec<CountRow>>) {
+        let witness = {
+            let state = self.state.borrow();
+            let record = samples::record(&state, second, rows.as_deref());
+            Witness::of(&record, &state, &self.seen.borrow().world)
+        };
+        let mailbox = self.mailbox.clone();
+        // A full mailbox makes this second a missing one: the target is busy writing.
+        let pass_on = move |unwell| drop(mailbox.try_send(Message::Second { second, rows, unwell }));
+        match witness {
+            None => pass_on(false),
+            Some(witness) => drop(tokio::spawn(async move { pass_on(witness.is_unwell().await) })),
+        }
+    }
+
     async fn command(&self, command: OperatorCommand, actor: Actor) -> Result<Commanded, ApiError> {
         let (reply, answer) = oneshot::channel();
         let message = Message::Command { command, actor, reply };

@@ -197,3 +197,91 @@ fn a_shared_dependency_that_fails_holds_the_rollout_and_blames_nobody() {
     println!("shared dependency: {}", traffic.end());
     drop(redis);
 }
+
+/// A service every release of which needs the same thing: while there is a file `outage`, nothing works.
+const NEEDY: &str = r#"#!/usr/bin/python3
+import http.server, os
+
+class Page(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        works = not os.path.exists(os.environ["OUTAGE"])
+        body = os.environ["MEDECLIPSE_REVISION"].encode()
+        self.send_response(200 if works else 503 if self.path == "/ready" else 500)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_):
+        pass
+
+http.server.ThreadingHTTPServer((os.environ["HOST"], int(os.environ["PORT"])), Page).serve_forever()
+"#;
+
+/// Returns an environment in which the needy service serves.
+fn needy(rollout: &str) -> Env {
+    let env = Env::new("");
+    env.write_program("needy.py", NEEDY);
+    let outage = env.folder.path().join("outage");
+    env.write_manifest(&format!(
+        "[service.web]\nartifact = \"needy.py\"\ncommand = [\"./needy.py\"]\nreplicas = 2\nenv = {{ OUTAGE = {outage:?} }}\n\
+         health = {{ ready = \"/ready\" }}\n[service.web.rollout]\n{rollout}\n"
+    ));
+    env.up().deploy(&["--version", "v1"], 0);
+    env
+}
+
+fn begin_outage(env: &Env) {
+    std::fs::write(env.folder.path().join("outage"), "").unwrap();
+}
+
+fn end_outage(env: &Env) {
+    std::fs::remove_file(env.folder.path().join("outage")).unwrap();
+}
+
+/// Breaks what both versions need while v2 has this share, repairs it, and expects v2 to be promoted.
+fn an_outage_at(steps: &str) {
+    let env = needy(&format!("strategy = \"canary\"\nsteps = {steps}\nstep_bake = \"4s\"\nbake = \"4s\""));
+    let traffic = Traffic::gets(&env, "/", 4, 200.0);
+    let follower = env.start(&["deploy", "--version", "v2", "--env-var", "NEW=1"]);
+    env.wait_for_phase("baking");
+    traffic.more(200);
+
+    begin_outage(&env);
+    let held =
+        eventually("it is held", 8, || Some(env.service()).filter(|service| !service["held"].is_null()));
+    println!("held: {}", held["held"]);
+    traffic.more(200);
+    end_outage(&env);
+
+    let ran = follower.end(30);
+    assert_eq!(ran.code, 0, "{}\n{}", ran.out, ran.err);
+    assert_eq!(env.get("/").body, "2");
+    println!("an outage at {steps}: {}", traffic.end());
+}
+
+#[test]
+fn an_outage_of_what_both_versions_need_holds_a_canary() {
+    an_outage_at("[50, 100]");
+}
+
+#[test]
+fn an_outage_of_what_both_versions_need_holds_a_candidate_that_has_all_traffic() {
+    an_outage_at("[100]");
+}
+
+#[test]
+fn an_outage_of_what_both_versions_need_returns_nothing_that_was_promoted() {
+    let env = needy("bake = \"2s\"\nkeep_hot = \"60s\"");
+    let traffic = Traffic::gets(&env, "/", 4, 200.0);
+    env.deploy(&["--version", "v2", "--env-var", "NEW=1"], 0);
+
+    begin_outage(&env);
+    traffic.more(600);
+    end_outage(&env);
+    eventually("it answers again", 10, || Some(()).filter(|()| env.get("/").status == 200));
+    traffic.more(200);
+
+    assert_eq!(env.get("/").body, "2");
+    assert_eq!(env.history().len(), 2, "{:?}", env.history());
+    println!("an outage while hot: {}", traffic.end());
+}

@@ -21,7 +21,7 @@ const FAILURES_MAX: u32 = 3;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Answers {
     pub ready: bool,
-    /// The last answer was a failure.
+    /// One of the last answers was a failure.
     pub faltering: bool,
     pub failing: bool,
 }
@@ -117,13 +117,16 @@ impl Probe {
         }
         self.post(READY);
         let (mut not_ready, mut not_live) = (0, 0);
+        // As many answers as take readiness away give steadiness back: what is shared comes back for one before the other.
+        let mut until_steady = 0u32;
         loop {
             tokio::time::sleep(Duration::from_millis(self.health.interval.0)).await;
             not_ready = if self.well(self.health.ready.as_deref()).await { 0 } else { not_ready + 1 };
             not_live = if self.well(self.health.live.as_deref()).await { 0 } else { not_live + 1 };
+            until_steady = if not_ready > 0 { FAILURES_MAX } else { until_steady.saturating_sub(1) };
             self.post(Answers {
                 ready: not_ready < FAILURES_MAX,
-                faltering: not_ready > 0,
+                faltering: until_steady > 0,
                 failing: not_live >= FAILURES_MAX,
             });
         }

@@ -31,6 +31,9 @@ const SEEN_MIN: u64 = 100;
 /// Distance from the limit that forbids to call the whole watch as good as stable.
 const SCORE_DOUBT: f64 = 3.0;
 
+/// Seconds after one in which stable was not well that say nothing either: versions do not recover in the same second.
+const EXCUSED_SECONDS: u64 = 3;
+
 /// What was seen of the watched candidate and of stable beside it.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Guard {
@@ -43,6 +46,9 @@ pub struct Guard {
     candidate_errors: u64,
     /// Seconds without a report, up to the last record.
     silent_seconds: u64,
+    /// Seconds to come that say nothing, unless the candidate is without fault in them.
+    #[serde(default)]
+    excused: u64,
 }
 
 impl Guard {
@@ -53,6 +59,9 @@ impl Guard {
             return;
         }
         self.silent_seconds = 0;
+        if self.excuses(record) {
+            return;
+        }
         self.reference_requests = self.reference_requests.saturating_add(record.stable_requests);
         self.reference_errors = self.reference_errors.saturating_add(record.stable_errors);
         self.candidate_requests = self.candidate_requests.saturating_add(record.candidate_requests);
@@ -61,6 +70,13 @@ impl Guard {
             self.recent.pop_front();
         }
         self.recent.push_back(*record);
+    }
+
+    /// Tells whether a record says nothing: without stable's requests beside it, what failed may have failed for both.
+    fn excuses(&mut self, record: &Record) -> bool {
+        let left = if record.unwell { EXCUSED_SECONDS } else { self.excused.saturating_sub(1) };
+        let before = std::mem::replace(&mut self.excused, left);
+        record.candidate_errors > 0 && record.stable_requests < SAMPLE_MIN && (record.unwell || before > 0)
     }
 
     /// Starts the watch anew for a candidate whose share of errors so far becomes the reference.
@@ -293,6 +309,16 @@ mod tests {
 
     fn word(records: &[Record]) -> VerdictWord {
         after(records).verdict(&JudgeSettings::default()).word
+    }
+
+    #[test]
+    fn what_fails_while_stable_is_not_well_either_says_nothing_nor_do_the_seconds_of_recovery() {
+        let unwell = Record { unwell: true, ..second(200, 200, 0, 0) };
+        let outage = [second(0, 0, 200, 0), unwell, unwell, second(200, 40, 0, 0), second(200, 10, 0, 0)];
+        assert_ne!(word(&outage), VerdictWord::Worse);
+
+        let stays_bad = [&outage[..], &[second(200, 200, 0, 0); 2]].concat();
+        assert_eq!(word(&stays_bad), VerdictWord::Worse);
     }
 
     #[test]

@@ -20,6 +20,9 @@ pub struct Record {
     /// The edge reported nothing for this second.
     #[serde(default)]
     pub missing: bool,
+    /// The revision traffic would go back to was asked, because the candidate failed, and was not well either.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unwell: bool,
     pub candidate_requests: u64,
     pub candidate_errors: u64,
     pub stable_requests: u64,
@@ -35,7 +38,8 @@ impl fmt::Display for Record {
             f,
             "candidate {}/{} failed, stable {}/{}",
             self.candidate_errors, self.candidate_requests, self.stable_errors, self.stable_requests
-        )
+        )?;
+        f.write_str(if self.unwell { "; stable is not well either" } else { "" })
     }
 }
 

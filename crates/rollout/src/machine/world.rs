@@ -32,7 +32,7 @@ pub struct ReplicaWorld {
     pub address: SocketAddr,
     pub launched_at: Millis,
     pub ready: bool,
-    /// Its last readiness probe failed, also while it still counts as ready.
+    /// One of its last readiness probes failed, also while it counts as ready.
     #[serde(default)]
     pub faltering: bool,
     /// Its liveness probe has failed as often as it may.
@@ -63,7 +63,8 @@ impl World {
         self.presence(revision).ready().count() as u32
     }
 
-    /// Counts replicas whose last probe succeeded too: a fault two revisions share shows in one before the other.
+    /// Counts replicas whose last probes all succeeded: a fault two revisions share shows, and ends, in one before the
+    /// other.
     pub fn steady(&self, revision: Revision) -> u32 {
         self.presence(revision).ready().filter(|(_, replica)| !replica.faltering).count() as u32
     }

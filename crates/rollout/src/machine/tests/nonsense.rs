@@ -61,6 +61,7 @@ impl Draw {
         Record {
             second: self.any(),
             missing: self.yes(),
+            unwell: self.yes(),
             candidate_requests: self.any(),
             candidate_errors: self.any(),
             stable_requests: self.any(),

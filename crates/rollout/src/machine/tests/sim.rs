@@ -322,6 +322,7 @@ impl Sim {
         let record = Record {
             second: self.second,
             missing: self.silent || !self.edge.reachable,
+            unwell: false,
             candidate_requests: of(candidate).0,
             candidate_errors: of(candidate).1,
             stable_requests: of(stable).0,
