@@ -161,7 +161,7 @@ async fn an_older_generation_is_refused_and_changes_nothing<B: Bench>() {
 
     for older in [generation(1), generation(99), Generation { epoch: 2, seq: 0 }] {
         let outcome = bench.platform().apply(&target(), &remove(1), older).await;
-        assert!(matches!(outcome, Err(PlatformError::Refused { .. })), "{older}: {outcome:?}");
+        assert!(matches!(outcome, Err(PlatformError::Stale { .. })), "{older}: {outcome:?}");
     }
 
     let after = bench.platform().observe(&target()).await.unwrap().replicas;

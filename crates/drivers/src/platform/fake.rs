@@ -157,10 +157,9 @@ impl State {
     fn enter(&mut self, target: &Target, at: Generation) -> Result<(), PlatformError> {
         let stage = self.targets.entry(target.clone()).or_default();
         if at < stage.generation {
-            return Err(PlatformError::Refused {
+            return Err(PlatformError::Stale {
                 what: format!("change {target} as of {at}"),
-                why: format!("a newer engine changed it as of {}", stage.generation),
-                next: "stop this engine: another one has taken over".to_owned(),
+                why: format!("it was changed as of {}", stage.generation),
             });
         }
         stage.generation = at;

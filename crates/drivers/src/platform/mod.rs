@@ -31,6 +31,10 @@ pub enum PlatformError {
     /// Will not go well as asked; asking again is of no use.
     #[error("{what}: {why}")]
     Refused { what: String, why: String, next: String },
+    /// Something newer has been changed already, by this engine or by one that took over: what was asked may not be
+    /// wanted any more. Whoever still wants it asks again, as of now.
+    #[error("{what}: {why}")]
+    Stale { what: String, why: String },
     /// Nothing is known: the platform did not answer.
     #[error("{what}: {why}")]
     Unreachable { what: String, why: String },

@@ -43,10 +43,9 @@ impl Shared {
 
     fn enter(&self, target: &Target, at: Generation) -> Result<Pass, PlatformError> {
         Pass::enter(&self.layout.target(target), at).map_err(|shut| match shut {
-            Shut::Newer(newest) => PlatformError::Refused {
+            Shut::Newer(newest) => PlatformError::Stale {
                 what: format!("change {target} as of {at}"),
-                why: format!("a newer engine changed it as of {newest}"),
-                next: "stop this engine: another one has taken over".to_owned(),
+                why: format!("it was changed as of {newest}"),
             },
             Shut::Io(error) => cannot(&format!("change {target}"), &error),
         })
