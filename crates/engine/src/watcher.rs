@@ -174,6 +174,7 @@ fn replica(
         address: seen.address,
         launched_at: Millis(seen.launched_at.0),
         ready: listening && answers.ready,
+        faltering: answers.faltering,
         failing: answers.failing,
         in_flight,
         exited,

@@ -21,8 +21,13 @@ const FAILURES_MAX: u32 = 3;
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Answers {
     pub ready: bool,
+    /// The last answer was a failure.
+    pub faltering: bool,
     pub failing: bool,
 }
+
+/// What is said of a replica as soon as it has been ready once.
+const READY: Answers = Answers { ready: true, faltering: false, failing: false };
 
 type Board = Arc<Mutex<BTreeMap<ReplicaId, Answers>>>;
 
@@ -59,7 +64,7 @@ impl Probes {
             {
                 let was_ready = was_ready(&seen.replica);
                 if was_ready {
-                    self.lock().insert(seen.replica.clone(), Answers { ready: true, failing: false });
+                    self.lock().insert(seen.replica.clone(), READY);
                 }
                 let probe = Probe {
                     was_ready,
@@ -110,13 +115,17 @@ impl Probe {
         while !self.was_ready && !self.well(self.health.ready.as_deref()).await {
             tokio::time::sleep(FIRST_EVERY).await;
         }
-        self.post(Answers { ready: true, failing: false });
+        self.post(READY);
         let (mut not_ready, mut not_live) = (0, 0);
         loop {
             tokio::time::sleep(Duration::from_millis(self.health.interval.0)).await;
             not_ready = if self.well(self.health.ready.as_deref()).await { 0 } else { not_ready + 1 };
             not_live = if self.well(self.health.live.as_deref()).await { 0 } else { not_live + 1 };
-            self.post(Answers { ready: not_ready < FAILURES_MAX, failing: not_live >= FAILURES_MAX });
+            self.post(Answers {
+                ready: not_ready < FAILURES_MAX,
+                faltering: not_ready > 0,
+                failing: not_live >= FAILURES_MAX,
+            });
         }
     }
 

@@ -51,8 +51,8 @@ impl State {
         let (None, Some(hot), Some(stable)) = (&self.deployment, &self.hot, &self.stable) else {
             return None;
         };
-        // Back to what is healthy now: a hot revision that is not ready is no place to go.
-        if world.ready(hot.placed.revision) < self.replicas() || now >= hot.until {
+        // Back to what is healthy now: a hot revision that is not ready, or no longer steadily, is no place to go.
+        if world.steady(hot.placed.revision) < self.replicas() || now >= hot.until {
             return None;
         }
         let verdict = hot.guard.verdict(&self.stable_rollout.judge);

@@ -136,11 +136,13 @@ impl State {
             .then_some("stable is not ready either: this is not the release's fault")
     }
 
-    /// Tells whether both versions run and neither is ready: something they share has failed.
+    /// Tells whether both versions run and neither is ready: something they share has failed. Their probes are not asked
+    /// in the same moment, so stable need not have failed as often as it may.
     fn neither_is_ready(&self, running: &Deployment, world: &World) -> bool {
         let Some(stable) = &self.stable else { return false };
-        let stuck = |revision| world.present(revision) > 0 && world.ready(revision) == 0;
-        stuck(stable.revision) && stuck(running.candidate.revision)
+        let candidate = running.candidate.revision;
+        let stuck = world.present(candidate) > 0 && world.ready(candidate) == 0;
+        stuck && world.present(stable.revision) > 0 && world.steady(stable.revision) == 0
     }
 }
 

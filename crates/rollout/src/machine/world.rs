@@ -32,6 +32,9 @@ pub struct ReplicaWorld {
     pub address: SocketAddr,
     pub launched_at: Millis,
     pub ready: bool,
+    /// Its last readiness probe failed, also while it still counts as ready.
+    #[serde(default)]
+    pub faltering: bool,
     /// Its liveness probe has failed as often as it may.
     pub failing: bool,
     pub in_flight: u64,
@@ -58,6 +61,11 @@ impl World {
 
     pub fn ready(&self, revision: Revision) -> u32 {
         self.presence(revision).ready().count() as u32
+    }
+
+    /// Counts replicas whose last probe succeeded too: a fault two revisions share shows in one before the other.
+    pub fn steady(&self, revision: Revision) -> u32 {
+        self.presence(revision).ready().filter(|(_, replica)| !replica.faltering).count() as u32
     }
 
     pub fn present(&self, revision: Revision) -> u32 {

@@ -104,6 +104,41 @@ fn versions_of_which_neither_is_ready_hold_and_go_on() {
 }
 
 #[test]
+fn a_fault_that_shows_in_the_candidate_before_it_shows_in_stable_is_not_blamed_on_it() {
+    let mut sim = Sim::serving_v1();
+    sim.plan = blue_green();
+    sim.plan.deadline = Millis::seconds(900);
+    sim.deploy("v2");
+    sim.until_phase("baking");
+    sim.set_faltering("v1", true);
+    sim.set_ready("v2", false);
+
+    sim.until(5, "a hold", held);
+    assert_eq!(sim.happened("return_started"), 0);
+
+    sim.set_ready("v1", false);
+    sim.run(5_000);
+    sim.set_ready("v1", true);
+    sim.set_faltering("v1", false);
+    sim.set_ready("v2", true);
+    assert_eq!(sim.finish(), Outcome::Promoted);
+}
+
+#[test]
+fn a_hot_revision_that_falters_is_no_place_to_go() {
+    let mut sim = Sim::serving_v2();
+    sim.set_faltering("v1", true);
+    sim.set_ready("v2", false);
+
+    sim.run(5_000);
+    assert_eq!(sim.happened("deployment_requested"), 2, "what fails both is not v2's fault");
+
+    sim.set_faltering("v1", false);
+    sim.until(10, "a return", |sim| sim.answering() == Some("v1"));
+    sim.finish();
+}
+
+#[test]
 fn a_hold_ends_with_a_return_at_the_deadline() {
     let mut sim = Sim::serving_v1();
     sim.deploy("v2");

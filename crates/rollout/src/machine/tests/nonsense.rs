@@ -159,6 +159,7 @@ impl Draw {
                     address: ([127, 0, 0, 1], 1).into(),
                     launched_at: Millis(self.any()),
                     ready: self.yes(),
+                    faltering: self.yes(),
                     failing: self.below(4) == 0,
                     in_flight: self.below(3),
                     exited: (self.below(4) == 0).then(|| self.ended()),

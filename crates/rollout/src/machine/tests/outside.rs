@@ -32,6 +32,8 @@ pub struct Replica {
     pub fate: Fate,
     /// Its ready probe fails although it runs.
     pub unready: bool,
+    /// Its ready probe has failed, not yet as often as it may.
+    pub faltering: bool,
     pub exited: Option<Ended>,
 }
 
@@ -45,6 +47,7 @@ impl Replica {
             ready: self.fate.ready_after.is_some_and(|after| age >= after)
                 && !self.unready
                 && self.exited.is_none(),
+            faltering: self.faltering || self.unready,
             failing,
             in_flight: 0,
             exited: self.exited,
@@ -79,6 +82,7 @@ impl Replicas {
                     launched_at: now,
                     fate: fate.clone(),
                     unready: false,
+                    faltering: false,
                     exited: None,
                 },
             );

@@ -434,6 +434,12 @@ impl Sim {
         }
     }
 
+    pub fn set_faltering(&mut self, release: &str, faltering: bool) {
+        for replica in self.replicas.all.values_mut().filter(|replica| replica.release == release) {
+            replica.faltering = faltering;
+        }
+    }
+
     pub fn kinds(&self) -> Vec<&'static str> {
         self.journal.iter().map(|entry| entry.event.kind()).collect()
     }
