@@ -22,6 +22,15 @@ const CHANGE_WITHIN: Duration = Duration::from_secs(60);
 const BACKOFF_FIRST: Duration = Duration::from_millis(100);
 const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
+/// First pause of a change that a newer one overtook.
+const OVERTAKEN_FIRST: Duration = Duration::from_millis(5);
+
+/// Why a change was not made, and the first pause before it may be made again.
+struct Failed {
+    first: Duration,
+    text: String,
+}
+
 /// What shells answer for a program that cannot be run.
 const CANNOT_RUN: i32 = 127;
 
@@ -101,8 +110,8 @@ impl Board {
     }
 
     /// Returns how long the change has to wait.
-    fn failed(&self, name: &str, failures: u32) -> Duration {
-        let pause = (BACKOFF_FIRST * 2u32.saturating_pow(failures.min(16))).min(BACKOFF_MAX);
+    fn failed(&self, name: &str, failures: u32, first: Duration) -> Duration {
+        let pause = (first * 2u32.saturating_pow(failures.min(16))).min(BACKOFF_MAX);
         let until = Instant::now() + pause;
         self.lock().busy.insert(name.to_owned(), Some(Pause { until, failures: failures + 1 }));
         pause
@@ -139,7 +148,15 @@ impl<P: Platform> Executor<P> {
             if let Err(PlatformError::Refused { what, why, .. }) = &result {
                 board.refuse(&change, what, why);
             }
-            result.map_err(|error| error.to_string())
+            result.map_err(|error| Failed {
+                // Two changes of this engine may overtake each other; the one left behind is asked for again, as of now.
+                first: if matches!(error, PlatformError::Stale { .. }) {
+                    OVERTAKEN_FIRST
+                } else {
+                    BACKOFF_FIRST
+                },
+                text: error.to_string(),
+            })
         });
     }
 
@@ -187,15 +204,15 @@ impl<P: Platform> Executor<P> {
         inner.refused.take_if(|(refused, _)| Some(*refused) != revision);
     }
 
-    fn begin(&self, name: String, work: impl Future<Output = Result<(), String>> + Send + 'static) {
+    fn begin(&self, name: String, work: impl Future<Output = Result<(), Failed>> + Send + 'static) {
         let Some(failures) = self.board.claim(&name) else { return };
         let (board, poke, target) = (self.board.clone(), self.poke.clone(), self.target.clone());
         tokio::spawn(async move {
             match work.await {
                 Ok(()) => board.done(&name),
                 Err(error) => {
-                    let pause = board.failed(&name, failures);
-                    crate::log(&format!("{target}: {name} failed: {error}; again in {pause:?}"));
+                    let pause = board.failed(&name, failures, error.first);
+                    crate::log(&format!("{target}: {name} failed: {}; again in {pause:?}", error.text));
                     tokio::time::sleep(pause).await;
                 }
             }
@@ -204,8 +221,8 @@ impl<P: Platform> Executor<P> {
     }
 }
 
-fn outcome(result: Result<manifest::edge::Accepted, EdgeError>) -> Result<(), String> {
-    result.map(|_| ()).map_err(|error| error.to_string())
+fn outcome(result: Result<manifest::edge::Accepted, EdgeError>) -> Result<(), Failed> {
+    result.map(|_| ()).map_err(|error| Failed { first: BACKOFF_FIRST, text: error.to_string() })
 }
 
 /// Names a change so that the same one is not made twice at a time.
@@ -218,5 +235,50 @@ fn name(change: &Change) -> String {
         }
         Change::Remove { revision, .. } => format!("removal of revision {revision}"),
         Change::RunTask { task } => format!("task {}", task.id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use drivers::platform::fake::Fake;
+    use rollout::names::{Millis, Release};
+    use rollout::release::{Health, Placed, ReleaseSpec};
+
+    fn launch(revision: u64) -> Change {
+        let spec = ReleaseSpec {
+            artifact: None,
+            command: vec!["web".to_owned()],
+            env: BTreeMap::new(),
+            resources: None,
+            health: Health::default(),
+            expand: Vec::new(),
+        };
+        let placed = Placed { revision: Revision(revision), release: Release::from("ab"), label: None, spec };
+        Change::Launch { placed, replicas: 1 }
+    }
+
+    #[tokio::test]
+    async fn a_launch_that_a_newer_change_overtook_is_not_refused_and_made_when_asked_again() {
+        let target = Target::new("web", "local");
+        let platform = Arc::new(Fake::default());
+        let newer = Generation { epoch: 1, seq: 9 };
+        let remove = Change::Remove { revision: Revision(1), grace: Millis(0) };
+        platform.apply(&target, &remove, newer).await.unwrap();
+        let executor = Executor {
+            target: target.clone(),
+            platform: platform.clone(),
+            edge: EdgeLink::new("/nowhere".into()),
+            board: Arc::new(Board::default()),
+            poke: Arc::new(Notify::new()),
+        };
+
+        executor.make(launch(2), Generation { epoch: 1, seq: 8 });
+        timeout(Duration::from_secs(5), executor.poke.notified()).await.unwrap();
+        assert_eq!(executor.board.refused(), None);
+        executor.make(launch(2), newer);
+        timeout(Duration::from_secs(5), executor.poke.notified()).await.unwrap();
+
+        assert_eq!(platform.observe(&target).await.unwrap().replicas.len(), 1);
     }
 }

@@ -17,6 +17,8 @@ use std::time::{Duration, Instant};
 use tokio::sync::{Notify, watch};
 use tokio::time::timeout;
 
+/// Between looks while a replica starts: nobody tells when it listens.
+const STARTING_EVERY: Duration = Duration::from_millis(20);
 /// Between looks while a deployment runs or something leaves.
 const ACTIVE_EVERY: Duration = Duration::from_millis(100);
 /// Between looks while nothing moves: exits and probes report by themselves.
@@ -59,15 +61,22 @@ impl<P: Platform> Watcher<P> {
                 looks += 1;
                 self.seen.send_replace(Seen { look: looks, began: Some(look_began), world, table });
             }
-            let every = if self.is_active() { ACTIVE_EVERY } else { IDLE_EVERY };
+            let every = self.every();
             // The same whether poked or not: look again.
             let _ = timeout(every, self.poke.notified()).await;
         }
     }
 
-    fn is_active(&self) -> bool {
+    /// Returns how long nothing needs to be looked at, unless somebody knows better.
+    fn every(&self) -> Duration {
         let state = self.state.borrow();
-        state.deployment.is_some() || !state.leaving.is_empty() || !state.to_replace.is_empty()
+        let world = &self.seen.borrow().world;
+        let wanted = state.desired().revisions;
+        if wanted.iter().any(|(revision, wanted)| world.ready(*revision) < wanted.replicas) {
+            return STARTING_EVERY;
+        }
+        let moves = state.deployment.is_some() || !state.leaving.is_empty() || !state.to_replace.is_empty();
+        if moves { ACTIVE_EVERY } else { IDLE_EVERY }
     }
 
     async fn look(&self, probes: &mut Probes) -> Option<(World, Option<RouteTable>)> {

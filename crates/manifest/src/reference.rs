@@ -39,6 +39,16 @@ fn every_example_of_the_reference_is_a_manifest() {
 }
 
 #[test]
+fn the_manifest_of_the_readme_is_a_manifest() {
+    let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../../README.md")).unwrap();
+    let example = text.split("```toml\n").nth(1).and_then(|rest| rest.split("```").next()).unwrap();
+
+    let read = parse(example, "README.md", "local");
+
+    assert_eq!(read.unwrap_or_else(|errors| panic!("{}", errors.render(Color::Never))).services.len(), 1);
+}
+
+#[test]
 fn every_default_that_is_stated_is_the_real_one() {
     let mut tried = 0;
     for (section, before) in [

@@ -157,7 +157,10 @@ impl State {
     fn enter(&mut self, target: &Target, at: Generation) -> Result<(), PlatformError> {
         let stage = self.targets.entry(target.clone()).or_default();
         if at < stage.generation {
-            return Err(super::stale(target, at, stage.generation));
+            return Err(PlatformError::Stale {
+                what: format!("change {target} as of {at}"),
+                why: format!("it was changed as of {}", stage.generation),
+            });
         }
         stage.generation = at;
         Ok(())

@@ -12,28 +12,14 @@ pub trait Platform: Send + Sync + 'static {
     /// Says what is there. Changes nothing.
     fn observe(&self, target: &Target) -> impl Future<Output = Result<Observed, PlatformError>> + Send;
 
-    /// Makes one change. Doing it twice is the same as doing it once. Does nothing at a generation older than the
-    /// newest it has seen for the target, so that a stale controller is harmless: one of an older epoch is refused;
-    /// within an epoch a later change has only overtaken this one, which may be asked for again.
+    /// Makes one change. Doing it twice is the same as doing it once. Refuses a generation older than the
+    /// newest it has seen for the target, so that a stale controller is harmless.
     fn apply(
         &self,
         target: &Target,
         change: &Change,
         at: Generation,
     ) -> impl Future<Output = Result<(), PlatformError>> + Send;
-}
-
-/// Returns what a change is answered with that is older than the newest one.
-pub(crate) fn stale(target: &Target, at: Generation, newest: Generation) -> PlatformError {
-    let what = format!("change {target} as of {at}");
-    if at.epoch == newest.epoch {
-        return PlatformError::Retry { what, why: format!("it has been changed as of {newest} meanwhile") };
-    }
-    PlatformError::Refused {
-        what,
-        why: format!("a newer engine changed it as of {newest}"),
-        next: "stop this engine: another one has taken over".to_owned(),
-    }
 }
 
 /// Why a platform did not do it, and what that means for the caller.
@@ -45,6 +31,10 @@ pub enum PlatformError {
     /// Will not go well as asked; asking again is of no use.
     #[error("{what}: {why}")]
     Refused { what: String, why: String, next: String },
+    /// Something newer has been changed already, by this engine or by one that took over: what was asked may not be
+    /// wanted any more. Whoever still wants it asks again, as of now.
+    #[error("{what}: {why}")]
+    Stale { what: String, why: String },
     /// Nothing is known: the platform did not answer.
     #[error("{what}: {why}")]
     Unreachable { what: String, why: String },

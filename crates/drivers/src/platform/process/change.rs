@@ -6,8 +6,8 @@ use super::proc::Identity;
 use super::record::{Folder, ReplicaRecord, Stopping, TaskRecord};
 use super::{Shared, cannot, lock};
 use crate::files::{self, Lock};
+use crate::platform::PlatformError;
 use crate::platform::process::ports;
-use crate::platform::{PlatformError, stale};
 use rollout::change::{Change, Task, TaskPlace};
 use rollout::names::{Generation, Millis, ReplicaId, Revision, Target};
 use rollout::release::Placed;
@@ -43,7 +43,10 @@ impl Shared {
 
     fn enter(&self, target: &Target, at: Generation) -> Result<Pass, PlatformError> {
         Pass::enter(&self.layout.target(target), at).map_err(|shut| match shut {
-            Shut::Newer(newest) => stale(target, at, newest),
+            Shut::Newer(newest) => PlatformError::Stale {
+                what: format!("change {target} as of {at}"),
+                why: format!("it was changed as of {newest}"),
+            },
             Shut::Io(error) => cannot(&format!("change {target}"), &error),
         })
     }

@@ -31,7 +31,7 @@ pub struct Pass {
 /// Why the gate stays shut.
 #[derive(Debug)]
 pub enum Shut {
-    /// A newer change was made.
+    /// A newer engine was here.
     Newer(Generation),
     Io(io::Error),
 }
