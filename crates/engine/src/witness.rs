@@ -41,7 +41,7 @@ impl Witness {
     }
 
     /// Tells whether none of the replicas is ready in this moment.
-    pub async fn is_unwell(self) -> bool {
+    pub async fn is_unwell(&self) -> bool {
         let asked = self.replicas.iter().map(|address| ask_tcp(*address, &self.path, self.within));
         let is_well =
             |answer: &Result<http::StatusCode, _>| answer.as_ref().is_ok_and(|status| status.as_u16() < 400);

@@ -79,6 +79,11 @@ impl Guard {
         record.candidate_errors > 0 && record.stable_requests < SAMPLE_MIN && (record.unwell || before > 0)
     }
 
+    /// Tells whether a second of the last few said nothing because stable was not well either.
+    pub fn is_excused(&self) -> bool {
+        self.excused > 0
+    }
+
     /// Starts the watch anew for a candidate whose share of errors so far becomes the reference.
     pub fn promoted(&self) -> Guard {
         Guard {

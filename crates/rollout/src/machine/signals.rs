@@ -129,6 +129,9 @@ impl State {
         if shared {
             return Some("stable fails as well: this is not the release's fault");
         }
+        if running.guard.is_excused() {
+            return Some("stable is not well either: this is not the release's fault");
+        }
         if running.has_weight() && running.recovers(world) {
             return Some("the candidate is not ready again yet");
         }

@@ -125,6 +125,26 @@ fn a_fault_that_shows_in_the_candidate_before_it_shows_in_stable_is_not_blamed_o
 }
 
 #[test]
+fn a_candidate_alone_that_fails_while_stable_is_not_well_is_held_and_goes_on() {
+    let mut sim = Sim::serving_v1();
+    sim.plan = blue_green();
+    sim.plan.deadline = Millis::seconds(900);
+    sim.deploy("v2");
+    sim.until_phase("baking");
+    sim.unwell = true;
+    sim.scripts.errors.insert("v2".into(), 1.0);
+
+    sim.until(3, "a hold", held);
+    sim.run(30_000);
+    assert!(held(&sim), "{}", sim.tell());
+    assert_eq!(sim.happened("return_started"), 0);
+
+    sim.unwell = false;
+    sim.scripts.errors.remove("v2");
+    assert_eq!(sim.finish(), Outcome::Promoted);
+}
+
+#[test]
 fn a_hot_revision_that_falters_is_no_place_to_go() {
     let mut sim = Sim::serving_v2();
     sim.set_faltering("v1", true);

@@ -47,6 +47,8 @@ pub struct Sim {
     pub requests_per_second: u64,
     /// The edge reports no counts.
     pub silent: bool,
+    /// Stable says that it is not well when it is asked because the candidate fails.
+    pub unwell: bool,
     pub bad_answers: u64,
     /// The state as the journal alone tells it, kept up event by event.
     pub told: State,
@@ -75,6 +77,7 @@ impl Sim {
             expand: Vec::new(),
             requests_per_second: 200,
             silent: false,
+            unwell: false,
             bad_answers: 0,
             told: State::new(target),
             before: None,
@@ -322,7 +325,7 @@ impl Sim {
         let record = Record {
             second: self.second,
             missing: self.silent || !self.edge.reachable,
-            unwell: false,
+            unwell: self.unwell && of(candidate).1 > 0,
             candidate_requests: of(candidate).0,
             candidate_errors: of(candidate).1,
             stable_requests: of(stable).0,
