@@ -1,6 +1,7 @@
 //! Says where everything of a state directory lies. Computes paths; creates, reads and removes nothing.
 //! Every process of an environment must come to the same answer: see [`StatePaths::locate`].
 
+use crate::files::hex;
 use sha2::{Digest, Sha256};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
@@ -58,7 +59,7 @@ impl StatePaths {
         let too_long = SocketPathTooLong { state: root.display().to_string(), bytes };
         let Some(runtime_dir) = runtime_dir else { return Err(too_long) };
         let digest = Sha256::digest(root.as_os_str().as_bytes());
-        let name: String = digest.iter().take(8).map(|byte| format!("{byte:02x}")).collect();
+        let name = hex(&digest[..8]);
         let sockets = runtime_dir.join(format!("medeclipse-{name}"));
         if sockets.join(LONGEST_SOCKET).as_os_str().len() > SOCKET_PATH_BYTES_MAX {
             return Err(too_long);

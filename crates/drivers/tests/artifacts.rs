@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+mod support;
+
 use drivers::artifacts::{Bounds, Cause, Store};
 use std::collections::BTreeSet;
 use std::error::Error as _;
@@ -10,6 +12,7 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::Duration;
+use support::SmallDisk;
 use tempfile::TempDir;
 
 fn store() -> (TempDir, Store) {
@@ -226,37 +229,13 @@ fn a_disk_that_is_full_is_said_so_and_keeps_no_half_artefact() {
     let dir = tempfile::tempdir().unwrap();
     let file = dir.path().join("clinic");
     fs::write(&file, vec![7_u8; 4 << 20]).unwrap();
-    let store = Store::open(disk.dir.path().join("artifacts")).unwrap();
+    let store = Store::open(disk.path().join("artifacts")).unwrap();
 
     let error = store.put(&file).unwrap_err();
 
     assert!(matches!(error.cause, Cause::DiskFull { .. }), "{error:?}");
     assert!(error.next().starts_with("free space on the disk"));
-    assert!(scratch_is_empty(disk.dir.path()));
+    assert!(scratch_is_empty(disk.path()));
     fs::write(&file, "small").unwrap();
     store.put(&file).unwrap();
-}
-
-/// A file system of one mebibyte, gone when dropped.
-struct SmallDisk {
-    dir: TempDir,
-}
-
-impl SmallDisk {
-    fn mount() -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let status = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
-            .arg(dir.path())
-            .stderr(std::process::Stdio::null())
-            .status();
-        status.is_ok_and(|status| status.success()).then_some(Self { dir })
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _reported_by_the_system =
-            std::process::Command::new("umount").arg("-l").arg(self.dir.path()).status();
-    }
 }

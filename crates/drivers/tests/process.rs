@@ -19,8 +19,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 use support::{
-    GRACE, PATIENCE, State, generation, group_is_empty, launch, listening, refusal, remove, see, server,
-    shell_task, spec, target, up, wait_until,
+    GRACE, PATIENCE, SmallDisk, State, generation, group_is_empty, launch, listening, refusal, remove, see,
+    server, shell_task, spec, target, up, wait_until,
 };
 use tokio::time::timeout;
 
@@ -788,7 +788,7 @@ async fn on_a_full_disk_a_launch_says_so_and_an_end_is_seen_all_the_same() {
     };
     let state = State::new();
     let mut config = state.config();
-    config.state_dir = disk.0.path().to_owned();
+    config.state_dir = disk.path().to_owned();
     let platform = ProcessPlatform::with_groups(config, Groups::unavailable("not for this test")).unwrap();
     let replica = launched(&platform, 1, sleeper()).await;
     disk.fill();
@@ -799,32 +799,4 @@ async fn on_a_full_disk_a_launch_says_so_and_an_end_is_seen_all_the_same() {
     let Err(PlatformError::Retry { why, .. }) = outcome else { panic!("{outcome:?}") };
     assert!(why.starts_with("the disk is full (") && why.contains("No space left"), "{why}");
     assert_eq!(ended(&platform).await, Ended::Signal(9));
-}
-
-/// A file system of one mebibyte, gone when dropped.
-struct SmallDisk(tempfile::TempDir);
-
-impl SmallDisk {
-    fn mount() -> Option<Self> {
-        let dir = tempfile::tempdir().unwrap();
-        let status = std::process::Command::new("mount")
-            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
-            .arg(dir.path())
-            .stderr(std::process::Stdio::null())
-            .status();
-        status.is_ok_and(|status| status.success()).then(|| Self(dir))
-    }
-
-    fn fill(&self) {
-        use std::io::Write;
-        let mut file = fs::File::create(self.0.path().join("ballast")).unwrap();
-        while file.write_all(&[0; 4096]).is_ok() {}
-    }
-}
-
-impl Drop for SmallDisk {
-    fn drop(&mut self) {
-        let _reported_by_the_system =
-            std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
-    }
 }

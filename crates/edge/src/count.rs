@@ -100,7 +100,7 @@ pub(crate) fn close<'t>(
         );
         match rows.entry(labels) {
             std::collections::btree_map::Entry::Vacant(place) => drop(place.insert(row)),
-            std::collections::btree_map::Entry::Occupied(mut sum) => add(sum.get_mut(), &row),
+            std::collections::btree_map::Entry::Occupied(mut sum) => sum.get_mut().add(&row),
         }
     }
     let mut rows: Vec<CountRow> = rows.into_values().collect();
@@ -113,19 +113,6 @@ pub(crate) fn close<'t>(
         }
     }
     rows
-}
-
-fn add(sum: &mut CountRow, row: &CountRow) {
-    sum.requests += row.requests;
-    sum.errors.status += row.errors.status;
-    sum.errors.connect += row.errors.connect;
-    sum.errors.reset += row.errors.reset;
-    sum.errors.timeout += row.errors.timeout;
-    sum.errors.early_eof += row.errors.early_eof;
-    sum.client_errors += row.client_errors;
-    sum.client_aborts += row.client_aborts;
-    sum.replayed += row.replayed;
-    sum.latency.merge(&row.latency);
 }
 
 /// The last closed seconds.

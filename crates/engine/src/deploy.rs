@@ -2,8 +2,8 @@
 //! Places nothing and decides nothing; storing twice is storing once.
 
 use crate::api::wire::{ApiError, DeployRequest};
-use crate::journal::hex;
 use drivers::artifacts::{ArtifactError, Cause, Store};
+use drivers::files::hex;
 use rollout::machine::DeployIntent;
 use rollout::names::Release;
 use rollout::release::ReleaseSpec;

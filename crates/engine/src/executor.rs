@@ -88,7 +88,7 @@ impl Board {
                 let answer = (Ended::Code(CANNOT_RUN), format!("cannot {what}: {why}"));
                 self.lock().asked.insert(task.id.clone(), Some(answer));
             }
-            // Asked for again, ever later: a newer engine may have taken over, and then it is none of ours.
+            // Nobody waits for these: asked for again, ever later.
             Change::Stop { .. } | Change::Remove { .. } => {}
         }
     }

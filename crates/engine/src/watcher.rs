@@ -9,7 +9,7 @@ use manifest::edge::EdgeState;
 use rollout::change::{Observed, ObservedReplica, ReplicaState};
 use rollout::event::ServedBy;
 use rollout::machine::{EdgeWorld, ReplicaWorld, State, World};
-use rollout::names::{Millis, ReplicaId, Revision, Target};
+use rollout::names::{ReplicaId, Revision, Target};
 use rollout::release::Health;
 use rollout::routes::RouteTable;
 use std::sync::Arc;
@@ -71,7 +71,7 @@ impl<P: Platform> Watcher<P> {
     fn every(&self) -> Duration {
         let state = self.state.borrow();
         let world = &self.seen.borrow().world;
-        let wanted = state.desired().revisions;
+        let wanted = state.wanted_revisions();
         if wanted.iter().any(|(revision, wanted)| world.ready(*revision) < wanted.replicas) {
             return STARTING_EVERY;
         }
@@ -97,7 +97,7 @@ impl<P: Platform> Watcher<P> {
         let routed = edge.as_ref().map(|edge| self.routed(edge)).unwrap_or_default();
         probes.follow(&observed.replicas, |revision| health(&state, revision), |id| routed.contains(id));
         let mut world = self.assemble(observed, edge.as_ref(), probes);
-        if state.desired().proof
+        if state.wants_proof()
             && let Ok(proof) = self.edge.prove(&self.target).await
             && proof.status < 500
         {
@@ -172,7 +172,7 @@ fn replica(
     };
     let replica = ReplicaWorld {
         address: seen.address,
-        launched_at: Millis(seen.launched_at.0),
+        launched_at: seen.launched_at,
         ready: listening && answers.ready,
         faltering: answers.faltering,
         failing: answers.failing,

@@ -58,7 +58,27 @@ pub struct ErrorCounts {
     pub early_eof: u64,
 }
 
+impl CountRow {
+    /// Adds another row's counts; the labels stay.
+    pub fn add(&mut self, other: &CountRow) {
+        self.requests += other.requests;
+        self.errors.add(&other.errors);
+        self.client_errors += other.client_errors;
+        self.client_aborts += other.client_aborts;
+        self.replayed += other.replayed;
+        self.latency.merge(&other.latency);
+    }
+}
+
 impl ErrorCounts {
+    fn add(&mut self, other: &ErrorCounts) {
+        self.status += other.status;
+        self.connect += other.connect;
+        self.reset += other.reset;
+        self.timeout += other.timeout;
+        self.early_eof += other.early_eof;
+    }
+
     pub fn total(&self) -> u64 {
         self.status + self.connect + self.reset + self.timeout + self.early_eof
     }

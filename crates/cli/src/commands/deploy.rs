@@ -177,7 +177,7 @@ fn random_key() -> Result<String, Failure> {
     std::fs::File::open("/dev/urandom").and_then(|mut random| random.read_exact(&mut bytes)).map_err(
         |error| Failure::new(exit::BUG, "read /dev/urandom").because(error).then("is /dev mounted?"),
     )?;
-    Ok(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Ok(drivers::files::hex(&bytes))
 }
 
 /// Deploys one service; returns the exit code of its outcome.

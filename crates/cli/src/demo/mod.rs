@@ -105,8 +105,7 @@ async fn play(stage: &Stage, show: &Show, rate: f64, started: Instant) -> Result
 }
 
 fn since(moment: SystemTime, end_us: u64) -> f64 {
-    let moment_us = moment.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_micros() as u64;
-    end_us.saturating_sub(moment_us) as f64 / 1000.0
+    end_us.saturating_sub(load::epoch_us(moment)) as f64 / 1000.0
 }
 
 fn put_load(stage: &Stage, rate: f64) -> Result<LoadHandle, Failure> {

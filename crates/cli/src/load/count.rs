@@ -180,7 +180,7 @@ impl Clock {
 }
 
 /// Returns microseconds since the Unix epoch, 0 for moments before it.
-pub(super) fn epoch_us(moment: SystemTime) -> u64 {
+pub fn epoch_us(moment: SystemTime) -> u64 {
     moment.duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros() as u64)
 }
 

@@ -9,7 +9,7 @@ mod report;
 #[cfg(test)]
 mod tests;
 
-pub use count::{BadResponse, Connections, Failure, Label, Latency, Method, Snapshot, Tally};
+pub use count::{BadResponse, Connections, Failure, Label, Latency, Method, Snapshot, Tally, epoch_us};
 pub use plan::{BodyMaker, LoadError, LoadPlan};
 pub use report::LoadReport;
 

@@ -2,7 +2,7 @@
 //! The hash is over a canonical listing, so that it depends on nothing but names, kinds, bits and content.
 
 use super::error::Cause;
-use crate::files::{is_disk_full, sync_folder};
+use crate::files::{hex, is_disk_full, sync_folder};
 use sha2::{Digest, Sha256};
 use std::ffi::OsString;
 use std::fs::{self, File, OpenOptions};
@@ -259,8 +259,4 @@ fn store_failed(to: &Path, path: &Path, source: io::Error) -> Cause {
         return Cause::DiskFull { store: to.parent().unwrap_or(to).to_owned() };
     }
     Cause::Store { path: path.to_owned(), source }
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

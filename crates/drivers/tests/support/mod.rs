@@ -245,3 +245,35 @@ pub fn refusal(outcome: Result<(), PlatformError>) -> (String, String, String) {
 pub fn group_is_empty(pid: u32) -> bool {
     proc::group_members(pid).unwrap().is_empty()
 }
+
+/// A file system of one mebibyte, gone when dropped.
+pub struct SmallDisk(TempDir);
+
+impl SmallDisk {
+    pub fn mount() -> Option<Self> {
+        let dir = tempfile::tempdir().unwrap();
+        let status = std::process::Command::new("mount")
+            .args(["-t", "tmpfs", "-o", "size=1m", "tmpfs"])
+            .arg(dir.path())
+            .stderr(std::process::Stdio::null())
+            .status();
+        status.is_ok_and(|status| status.success()).then(|| Self(dir))
+    }
+
+    pub fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    pub fn fill(&self) {
+        use std::io::Write;
+        let mut file = fs::File::create(self.0.path().join("ballast")).unwrap();
+        while file.write_all(&[0; 4096]).is_ok() {}
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _reported_by_the_system =
+            std::process::Command::new("umount").arg("-l").arg(self.0.path()).status();
+    }
+}

@@ -21,17 +21,7 @@ impl Metrics {
     pub fn add(&self, record: &SecondRecord) {
         let mut series = self.series.lock().expect("BUG: nobody panics with this lock");
         for row in &record.rows {
-            let sum = series.entry((row.target.clone(), row.revision)).or_default();
-            sum.requests += row.requests;
-            sum.client_errors += row.client_errors;
-            sum.client_aborts += row.client_aborts;
-            sum.replayed += row.replayed;
-            sum.errors.status += row.errors.status;
-            sum.errors.connect += row.errors.connect;
-            sum.errors.reset += row.errors.reset;
-            sum.errors.timeout += row.errors.timeout;
-            sum.errors.early_eof += row.errors.early_eof;
-            sum.latency.merge(&row.latency);
+            series.entry((row.target.clone(), row.revision)).or_default().add(row);
         }
         while series.len() > SERIES_MAX {
             series.pop_first();

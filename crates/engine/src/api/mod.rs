@@ -102,7 +102,7 @@ fn token(paths: &StatePaths) -> io::Result<String> {
     }
     let mut bytes = [0u8; 32];
     std::fs::File::open("/dev/urandom")?.read_exact(&mut bytes)?;
-    let token = crate::journal::hex(&bytes);
+    let token = drivers::files::hex(&bytes);
     let mut file = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;
     file.write_all(token.as_bytes())?;
     Ok(token)

@@ -3,6 +3,7 @@
 //! hash = SHA-256 of the lines `prev_hash`, `v`, `seq`, `at`, `target`, `deployment` (or empty), `actor` and the
 //! body exactly as stored, each ended by a line feed; lower-case hex.
 
+use drivers::files::hex;
 use rollout::event::EventRecord;
 use sha2::{Digest, Sha256};
 
@@ -28,9 +29,4 @@ pub fn hash(record: &EventRecord, body: &str) -> String {
         hasher.update(b"\n");
     }
     hex(&hasher.finalize())
-}
-
-/// Writes bytes as lower-case hex.
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

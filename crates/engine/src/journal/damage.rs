@@ -1,9 +1,9 @@
 //! Checks a journal from its first row to its last, and says what is wrong with one that cannot be trusted.
 //! A damaged target goes on serving what the edge serves; nothing of it is changed until a person has looked.
 
+use super::Head;
 use super::chain::{self, GENESIS};
 use super::reader::{StoredRow, record};
-use super::{Head, last_row};
 use rollout::event::EventRecord;
 use rollout::names::{Generation, Millis, Target};
 use rusqlite::Connection;
@@ -90,7 +90,6 @@ pub fn verify(
         let stored = StoredRow::read(row).map_err(broken)?;
         head = follow(&head, &stored, path, target, &mut each)?;
     }
-    debug_assert_eq!(last_row(connection).ok().flatten().map(|last| last.seq).unwrap_or(0), head.seq);
     Ok(head)
 }
 

@@ -6,14 +6,14 @@ mod damage;
 mod reader;
 mod schema;
 
-pub use chain::{GENESIS, hex};
+pub use chain::GENESIS;
 pub use damage::Damage;
 pub use reader::Reader;
 pub use schema::SCHEMA_VERSION;
 
 use rollout::event::{EVENT_VERSION, Event, EventRecord};
 use rollout::names::{Actor, DeploymentId, Generation, Millis, Target};
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{Connection, params};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -139,15 +139,6 @@ impl Journal {
         };
         insert().map(|_| ()).map_err(|source| JournalError { path: self.path.display().to_string(), source })
     }
-}
-
-/// Returns the head of a journal as its table says, without checking the chain.
-fn last_row(connection: &Connection) -> Result<Option<Head>, rusqlite::Error> {
-    connection
-        .query_row("SELECT seq, at, hash FROM events ORDER BY seq DESC LIMIT 1", [], |row| {
-            Ok(Head { seq: row.get(0)?, at: Millis(row.get(1)?), hash: row.get(2)? })
-        })
-        .optional()
 }
 
 #[cfg(test)]

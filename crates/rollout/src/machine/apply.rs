@@ -131,7 +131,6 @@ impl State {
         if let Some(known) = self.keys.iter_mut().find(|known| known.deployment == deployment.id) {
             known.outcome = Some(outcome);
         }
-        self.last_outcome = Some((deployment.id.clone(), outcome));
         match outcome {
             Outcome::Promoted | Outcome::PromotedUnproven => self.promote(deployment, at),
             // Nothing was launched for it.

@@ -45,6 +45,11 @@ const GRACE: Millis = Millis::seconds(10);
 impl State {
     /// Returns what the world should be.
     pub fn desired(&self) -> Desired {
+        Desired { revisions: self.wanted_revisions(), tasks: self.tasks(), proof: self.wants_proof() }
+    }
+
+    /// Returns the revisions that should run.
+    pub fn wanted_revisions(&self) -> BTreeMap<Revision, Wanted> {
         let mut revisions = BTreeMap::new();
         let leaving = self.leaving.iter().filter(|leaving| !leaving.drained).map(|leaving| &leaving.placed);
         let hot = self.hot.iter().map(|hot| &hot.placed);
@@ -65,7 +70,7 @@ impl State {
                 wanted.replicas = 0;
             }
         }
-        Desired { revisions, tasks: self.tasks(), proof: self.wants_proof() }
+        revisions
     }
 
     fn wanted(&self, placed: &Placed, replicas: u32) -> Wanted {
@@ -74,7 +79,7 @@ impl State {
 
     /// Returns how many replicas of a revision should run; None: it is none of ours.
     pub fn wanted_replicas(&self, revision: Revision) -> Option<u32> {
-        self.desired().revisions.get(&revision).map(|wanted| wanted.replicas)
+        self.wanted_revisions().get(&revision).map(|wanted| wanted.replicas)
     }
 
     fn candidate_replicas(&self, running: &Deployment) -> u32 {
@@ -101,7 +106,8 @@ impl State {
         running.settings.candidate_replicas.unwrap_or(needed(full, weight)).clamp(1, full)
     }
 
-    fn wants_proof(&self) -> bool {
+    /// Tells whether the edge should prove who answers.
+    pub fn wants_proof(&self) -> bool {
         self.deployment.as_ref().is_some_and(|running| {
             matches!(running.phase, Phase::Promoting | Phase::Returning { returned: true, .. })
         })

@@ -43,7 +43,6 @@ pub struct State {
     pub lost: VecDeque<Lost>,
     /// Lost replicas whose place has not been taken yet, by revision.
     pub to_replace: BTreeMap<Revision, u32>,
-    pub last_outcome: Option<(DeploymentId, Outcome)>,
     pub epoch: u64,
     pub seq: u64,
     /// When the last event happened.
@@ -178,7 +177,6 @@ impl State {
             keys: VecDeque::new(),
             lost: VecDeque::new(),
             to_replace: BTreeMap::new(),
-            last_outcome: None,
             epoch: 0,
             seq: 0,
             at: Millis(0),

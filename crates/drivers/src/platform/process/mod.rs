@@ -24,7 +24,7 @@ pub use logs::LogTail;
 pub use record::has_replicas;
 
 use crate::artifacts::Store;
-use crate::files::{as_file_name, is_disk_full, of_file_name};
+use crate::files::{as_file_name, hex, is_disk_full, of_file_name};
 use crate::platform::{Platform, PlatformError};
 use listen::Seen;
 use proc::Identity;
@@ -312,7 +312,7 @@ impl Shared {
 fn group_name(config: &ProcessConfig) -> String {
     use std::os::unix::ffi::OsStrExt;
     let digest = Sha256::digest(config.state_dir.as_os_str().as_bytes());
-    let short: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let short = hex(&digest[..6]);
     as_file_name(&format!("{}-{short}", config.environment))
 }
 

@@ -229,9 +229,10 @@ proptest! {
             sim.heal();
             sim.until(900, "the end of the deployment", |sim| sim.state.deployment.is_none());
             sim.settle();
+            let last_outcome = sim.last_outcome();
             let told = sim.journal.into_iter().map(|entry| entry.event);
             let kinds: Vec<_> = told.map(|event| event.kind()).filter(|kind| *kind != "lease_taken").collect();
-            (kinds, sim.state.last_outcome, sim.state.stable)
+            (kinds, last_outcome, sim.state.stable)
         };
         prop_assert_eq!(live(false), live(true));
     }

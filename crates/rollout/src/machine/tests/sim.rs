@@ -6,8 +6,10 @@ use super::outside::{Edge, Fate, Replicas, TaskFate, Tasks};
 use crate::change::{Change, changes};
 use crate::event::{Event, Outcome, ServedBy};
 use crate::judge::Record;
-use crate::machine::{Answer, DeployIntent, Fact, OperatorCommand, Phase, Refusal, State, WantedTask, World};
-use crate::names::{Label, Millis, Release, Revision, Target, Weight};
+use crate::machine::{
+    Answer, DeployIntent, Fact, KnownKey, OperatorCommand, Phase, Refusal, State, WantedTask, World,
+};
+use crate::names::{DeploymentId, Label, Millis, Release, Revision, Target, Weight};
 use crate::plan::{RolloutSettings, Strategy, TargetSettings};
 use crate::release::{Health, ReleaseSpec};
 use std::collections::{BTreeMap, BTreeSet};
@@ -384,7 +386,13 @@ impl Sim {
     /// Runs until the deployment has ended and says how.
     pub fn finish(&mut self) -> Outcome {
         self.until(3000, "the end of the deployment", |sim| sim.state.deployment.is_none());
-        self.state.last_outcome.as_ref().map(|(_, outcome)| *outcome).expect("a deployment has ended")
+        self.last_outcome().map(|(_, outcome)| outcome).expect("a deployment has ended")
+    }
+
+    /// Returns the deployment that ended last, and how.
+    pub fn last_outcome(&self) -> Option<(DeploymentId, Outcome)> {
+        let ended = |known: &KnownKey| Some((known.deployment.clone(), known.outcome?));
+        self.state.keys.iter().rev().find_map(ended)
     }
 
     /// Runs until nothing leaves any more, and checks what is left.
