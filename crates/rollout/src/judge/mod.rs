@@ -1,11 +1,16 @@
 //! Judges a candidate by the requests both sides answered. Part of the state: folded from the journal, never polled.
 //! The plain guard of `guard` stands where the sequential test of docs/decisions will; the records are already its input.
 
+pub mod buckets;
+pub mod calibrate;
+pub mod calibration;
 mod counts;
 mod family;
+pub mod forecast;
 mod guard;
 mod log_space;
 pub mod policy;
+pub mod probes;
 pub mod process;
 pub mod reading;
 pub mod ripr;
