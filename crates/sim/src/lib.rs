@@ -3,6 +3,10 @@
 //! Start at `traffic` (what happens), `rivals` and `ours` (who decides), `curve` (what it cost), `tables` (what is printed).
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
+pub mod bounds;
 pub mod chance;
+pub mod curve;
+pub mod ours;
 pub mod rivals;
+pub mod tables;
 pub mod traffic;

@@ -45,15 +45,15 @@ impl Latencies {
     }
 
     pub fn count(&self) -> u64 {
-        self.from_place(0)
+        self.sum_from(0)
     }
 
     /// Returns how many answers lie in buckets at or above this index of the product's histogram.
     pub fn count_from(&self, index: i16) -> u64 {
-        self.from_place((i32::from(index) - INDEX_LOW).clamp(0, BUCKETS as i32) as usize)
+        self.sum_from((i32::from(index) - INDEX_LOW).clamp(0, BUCKETS as i32) as usize)
     }
 
-    fn from_place(&self, place: usize) -> u64 {
+    fn sum_from(&self, place: usize) -> u64 {
         self.0[place..].iter().map(|count| u64::from(*count)).sum()
     }
 

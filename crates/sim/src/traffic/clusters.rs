@@ -12,9 +12,9 @@ const AHEAD: usize = 64;
 const BEFORE: usize = 16;
 /// Above this share requests fail one by one: a release that is down is no cluster.
 const RATE_CLUSTERED_MAX: f64 = 0.3;
-/// A slow spell every 300 s holds for 3 s and takes 10 % of the requests to 600 ms.
+/// A slow spell every 300 s holds for 3 s on average and takes 10 % of the requests to 600 ms.
 const SPELL_EVERY_S: f64 = 300.0;
-const SPELL_S: u32 = 3;
+const SPELL_S: f64 = 3.0;
 const SPELL_SHARE: f64 = 0.1;
 
 /// Errors still to come, second by second.
@@ -63,7 +63,7 @@ impl Spells {
     /// Returns how many of this second's answers take 600 ms.
     pub fn slow(&mut self, answers: u64, chance: &mut Chance) -> u64 {
         if self.left == 0 && chance.happens(1.0 / SPELL_EVERY_S) {
-            self.left = SPELL_S;
+            self.left = chance.exponential(SPELL_S).ceil() as u32;
         }
         if self.left == 0 {
             return 0;

@@ -15,8 +15,10 @@ pub enum Fault {
     ErrorsTimes(f64),
     /// The share that fails grows in a line.
     Leak { from: f64, to: f64, seconds: u64 },
+    /// The slow part takes this many times as long: at 1.5 the 99th percentile is 1.45 times stable's.
+    SlowPartTimes(f64),
     /// The slow part is slower, so that the 99th percentile is this many times stable's.
-    TailTimes(f64),
+    P99Times(f64),
     /// Everything takes this many times as long.
     AllTimes(f64),
     /// This share of requests takes so much longer.
@@ -51,7 +53,8 @@ impl Fault {
     /// Returns the candidate's latency when `stable` is stable's.
     pub fn latency(&self, stable: Mixture) -> Mixture {
         match *self {
-            Self::TailTimes(times) => stable.with_tail_times(times),
+            Self::SlowPartTimes(times) => stable.slow_part_times(times),
+            Self::P99Times(times) => stable.p99_times(times),
             Self::AllTimes(times) => stable.times(times),
             Self::Delayed { share, ms } => stable.delayed(share, ms),
             _ => stable,
@@ -61,7 +64,7 @@ impl Fault {
     /// Returns the share of answered requests that are slower because of the fault; None where errors are the harm.
     pub fn slow_share(&self, stable: Mixture) -> Option<f64> {
         match *self {
-            Self::TailTimes(_) => Some(stable.slow_share),
+            Self::SlowPartTimes(_) | Self::P99Times(_) => Some(stable.slow_share),
             Self::AllTimes(_) => Some(1.0),
             Self::Delayed { share, .. } => Some(share),
             _ => None,

@@ -55,16 +55,19 @@ impl Mixture {
         Self { delayed_share: share, delay_ms: ms, ..self }
     }
 
+    pub fn slow_part_times(self, times: f64) -> Self {
+        Self { slow_ms: self.slow_ms * times, ..self }
+    }
+
     /// Slows the slow part until the 99th percentile is this many times what it was.
-    pub fn with_tail_times(self, times: f64) -> Self {
+    pub fn p99_times(self, times: f64) -> Self {
         let wanted = self.quantile_ms(0.99) * times;
         let (mut low, mut high) = (1.0, 4.0 * times);
         for _ in 0..60 {
             let middle = 0.5 * (low + high);
-            let slower = Self { slow_ms: self.slow_ms * middle, ..self };
-            if slower.share_below(wanted) > 0.99 { low = middle } else { high = middle }
+            if self.slow_part_times(middle).share_below(wanted) > 0.99 { low = middle } else { high = middle }
         }
-        Self { slow_ms: self.slow_ms * low, ..self }
+        self.slow_part_times(low)
     }
 
     /// Returns the share of requests that take at most this long.

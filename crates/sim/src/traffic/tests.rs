@@ -110,12 +110,12 @@ fn latency_faults_move_the_quantile_they_name() {
     let scene = Scene::steady(1000.0, 0.5, 0.0, Mode::Independent);
     let of = |fault: Fault| fault.latency(scene.latency);
 
-    assert!(near(of(Fault::TailTimes(1.5)).quantile_ms(0.99), 1.5 * 386.0, 0.003));
-    assert!(near(of(Fault::TailTimes(1.5)).quantile_ms(0.5), 81.6, 0.02));
+    assert!(near(of(Fault::P99Times(1.5)).quantile_ms(0.99), 1.5 * 386.0, 0.003));
+    assert!(near(of(Fault::P99Times(1.5)).quantile_ms(0.5), 81.6, 0.02));
     assert!(near(of(Fault::AllTimes(1.1)).quantile_ms(0.5), 1.1 * 81.6, 0.003));
     let delayed = of(Fault::Delayed { share: 0.02, ms: 500.0 });
     assert!(near(1.0 - delayed.share_below(500.0), 0.0243, 0.03), "{}", 1.0 - delayed.share_below(500.0));
-    let traffic = Traffic::new(scene.with(Fault::TailTimes(1.5)));
+    let traffic = Traffic::new(scene.with(Fault::P99Times(1.5)));
     let (candidate, stable) = total(&traffic, 4, 400);
     assert!(near(candidate.latencies.quantile_ms(0.99).unwrap(), 579.0, 0.04));
     assert!(near(stable.latencies.quantile_ms(0.99).unwrap(), 386.0, 0.04));
