@@ -35,10 +35,11 @@ impl Known {
     /// Learns from so many hours of the stable version of this scene, split as its weight splits.
     pub fn calibrated(policy: &Policy, scene: &Scene, hours: u64, seed: u64, number: u64) -> Self {
         let reference = Reference::draw(policy, scene, hours * HOUR_S, seed, number);
-        Self::of(policy, scene, &reference)
+        Self::learned(policy, scene, &reference)
     }
 
-    fn of(policy: &Policy, scene: &Scene, reference: &Reference) -> Self {
+    /// Learns from a reference of this scene.
+    pub fn learned(policy: &Policy, scene: &Scene, reference: &Reference) -> Self {
         let share = calibrate(policy, &reference.blocks, reference.slow, scene.weight);
         let calibration = Calibration { shares: vec![share], ..reference.cold(policy) };
         Self { policy: policy.clone(), calibration, weight: scene.weight, pairs: None }
@@ -67,6 +68,18 @@ impl Known {
         test.set_acting(self.calibration.acting(&self.policy, self.weight));
         let indexes = indexes(self.calibration.latency.map(|latency| latency.boundaries));
         Judge { test, indexes, counts: Counts::default() }
+    }
+
+    /// Returns what the judge would be told in the first seconds of a watch.
+    pub fn records(&self, traffic: &Traffic, seed: u64, watch: u64, seconds: u64) -> Vec<Counts> {
+        let indexes = indexes(self.calibration.latency.map(|latency| latency.boundaries));
+        let mut stream = traffic.stream(seed, watch);
+        let mut record = |_| {
+            let mut counts = Counts::default();
+            fill(&mut counts, stream.advance(), &indexes);
+            counts
+        };
+        (0..seconds).map(&mut record).collect()
     }
 }
 
@@ -112,7 +125,8 @@ fn slow(arm: &Arm, indexes: &[i16; LATENCIES], shift: i16) -> [u64; LATENCIES] {
 }
 
 /// Stable traffic of the past, in blocks of five seconds, split by a pseudo-candidate's share.
-struct Reference {
+#[derive(Debug, Clone)]
+pub struct Reference {
     blocks: Vec<Block>,
     requests: u64,
     errors: u64,
@@ -122,8 +136,8 @@ struct Reference {
 }
 
 impl Reference {
-    /// Draws it twice: the first hours place the thresholds, the whole is counted against them.
-    fn draw(policy: &Policy, scene: &Scene, seconds: u64, seed: u64, number: u64) -> Self {
+    /// Draws so many seconds of it, twice: the first hours place the thresholds, the whole is counted against them.
+    pub fn draw(policy: &Policy, scene: &Scene, seconds: u64, seed: u64, number: u64) -> Self {
         let traffic = Traffic::new(Scene { fault: Fault::Nothing, ..scene.clone() });
         let seed = mixed(seed ^ REFERENCE_SALT);
         let boundaries = boundaries(policy, &traffic, seconds.min(THRESHOLDS_S), seed, number);
@@ -195,3 +209,6 @@ fn add(block: &mut Block, second: &Second, indexes: &[i16; LATENCIES]) {
     add(&mut block.candidate_slow, slow(candidate, indexes, SHIFT));
     add(&mut block.stable_slow, slow(stable, indexes, 0));
 }
+
+#[cfg(test)]
+mod tests;
