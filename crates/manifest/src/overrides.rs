@@ -91,14 +91,15 @@ fn apply_strategy(service: &mut ServiceConfig, written: &str) -> Result<(), Over
     if plan.strategy == strategy {
         return Ok(());
     }
-    let computed = RolloutSettings::deadline_for(plan.steps.len(), plan.bake, plan.step_bake);
+    let computed = plan.deadline_enough();
     plan.strategy = strategy;
     plan.steps = rollout::default_steps(strategy);
+    plan.hold_back = RolloutSettings::hold_back_for(strategy);
     // A deadline nobody wrote follows the steps it was computed from.
     if plan.deadline == computed {
-        plan.deadline = RolloutSettings::deadline_for(plan.steps.len(), plan.bake, plan.step_bake);
+        plan.deadline = plan.deadline_enough();
     }
-    let least = RolloutSettings::least_time(plan.steps.len(), plan.bake, plan.step_bake);
+    let least = plan.least_time();
     if plan.deadline < least {
         return Err(OverrideError::Deadline {
             service: service.name.clone(),
@@ -144,8 +145,7 @@ mod tests {
         strategy("canary").apply(&mut service).unwrap();
 
         assert_eq!(service.rollout.steps.len(), 3);
-        let RolloutSettings { bake, step_bake, deadline, .. } = service.rollout;
-        assert_eq!(deadline, RolloutSettings::deadline_for(3, bake, step_bake));
+        assert_eq!(service.rollout.deadline, service.rollout.deadline_enough());
     }
 
     #[test]

@@ -103,7 +103,7 @@ fn a_deadline_shorter_than_the_bakes_shows_both() {
 5 | deadline = \"30m\"
   |            ^^^^^ 30m, but the bakes alone take 1h
   |
-  = help: write \"2h10m\" or more, shorten the bakes, or remove it"
+  = help: write \"3h10m\" or more, shorten the bakes, or remove it"
     );
 }
 

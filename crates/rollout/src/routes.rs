@@ -91,6 +91,15 @@ pub struct Allow {
     pub values: Vec<String>,
 }
 
+/// Where a request says whose it is. Never the address: behind a proxy that would hide a failing release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UserKey {
+    /// Lower case.
+    Header(String),
+    Cookie(String),
+}
+
 /// Requests wait at the edge, at most `hold` from `since` on; then 503 with Retry-After.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Maintenance {

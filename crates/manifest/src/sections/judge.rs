@@ -47,5 +47,6 @@ pub(crate) fn read(fields: &Fields<'_>) -> JudgeSettings {
     JudgeSettings {
         error_margin: errors.percent("margin").map_or(otherwise.error_margin, |at| at.value),
         error_floor: errors.percent("floor").map_or(otherwise.error_floor, |at| at.value),
+        ..otherwise
     }
 }

@@ -235,13 +235,13 @@ fn require_time(
     deadline: &At<Millis>,
     bakes: [&Option<At<Millis>>; 2],
 ) {
-    let least = RolloutSettings::least_time(settings.steps.len(), settings.bake, settings.step_bake);
+    let least = settings.least_time();
     if deadline.value >= least {
         return;
     }
     let what = format!("`{}` is over before the bakes are", fields.path_of("deadline"));
     let why = format!("{}, but the bakes alone take {}", duration_text(deadline.value), duration_text(least));
-    let enough = RolloutSettings::deadline_for(settings.steps.len(), settings.bake, settings.step_bake);
+    let enough = settings.deadline_enough();
     let help = format!("write \"{}\" or more, shorten the bakes, or remove it", duration_text(enough));
     let mistake = Mistake::at(Kind::Rule, deadline.span.clone(), what).why(why).help(help);
     let mistake = bakes.into_iter().flatten().fold(mistake, |mistake, bake| {
