@@ -218,6 +218,7 @@ pub struct WeightError(pub u8);
 
 impl Weight {
     pub const NONE: Weight = Weight(0);
+    pub const ONE: Weight = Weight(1);
     pub const FIVE: Weight = Weight(5);
     pub const FULL: Weight = Weight(100);
 

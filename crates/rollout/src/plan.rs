@@ -290,6 +290,21 @@ impl RolloutSettings {
         Millis(bakes.fold(0, u64::saturating_add))
     }
 
+    /// Puts a look at one percent of the requests before the first step, where the settings ask for one.
+    pub fn look_first(&mut self) {
+        let larger = self.steps.first().is_some_and(|first| *first > Weight::ONE);
+        match self.judge.first_look {
+            Some(look) if larger && look > Millis(0) => self.steps.insert(0, Weight::ONE),
+            _ => self.judge.first_look = None,
+        }
+    }
+
+    /// Returns how long a step lasts that is only a look.
+    fn look(&self, step: usize) -> Option<Millis> {
+        let looks = step == 0 && self.steps.len() > 1 && self.steps.first() == Some(&Weight::ONE);
+        self.judge.first_look.filter(|_| looks)
+    }
+
     /// Returns the share of the requests a step gives the candidate; the last leaves the hold-back on stable.
     pub fn weight_of(&self, step: usize) -> Weight {
         match self.steps.get(step).copied().unwrap_or(Weight::FULL) {
@@ -300,6 +315,9 @@ impl RolloutSettings {
 
     /// Returns how long a step is watched; `step` counts from 0.
     pub fn bake_of(&self, step: usize) -> Millis {
+        if let Some(look) = self.look(step) {
+            return look;
+        }
         if step + 1 >= self.steps.len() { self.bake } else { self.step_bake }
     }
 
@@ -311,7 +329,8 @@ impl RolloutSettings {
     /// Returns how long doubt may make a step last: the last as said, the others in proportion.
     pub fn bake_max_of(&self, step: usize) -> Millis {
         let bake = self.bake_of(step);
-        match self.bake_max {
+        match self.bake_max.filter(|_| self.look(step).is_none()) {
+            None if self.look(step).is_some() => bake,
             None => Millis(bake.0.saturating_mul(BAKE_MAX_TIMES)),
             Some(max) if step + 1 >= self.steps.len() => max.max(bake),
             Some(max) => {

@@ -8,6 +8,7 @@ mod command;
 mod decide;
 mod departing;
 mod desired;
+mod monitor;
 mod routing;
 mod signals;
 mod state;
@@ -18,6 +19,7 @@ mod world;
 
 pub use command::{Answer, DeployIntent, OperatorCommand, Refusal};
 pub use decide::Fact;
+pub use monitor::{MonitorAnswer, MonitorRound, MonitorState};
 pub use desired::{Desired, Wanted, WantedTask};
 pub use state::{Deployment, Hot, KnownKey, Leaving, PROVEN_MAX, Phase, State};
 pub use stopwatch::Stopwatch;

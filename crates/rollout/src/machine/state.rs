@@ -1,9 +1,10 @@
 //! Holds what the events of one target add up to. Plain data: everything here can be rebuilt from the journal.
 
+use super::monitor::MonitorState;
 use super::stopwatch::Stopwatch;
 use crate::change::TaskId;
 use crate::event::{DeploymentKind, Outcome, ReturnReason};
-use crate::judge::{Evidence, Guard};
+use crate::judge::{Evidence, Judge};
 use crate::names::{DeploymentId, Generation, Millis, ReplicaId, Revision, Target};
 use crate::plan::{RolloutSettings, TargetSettings, When};
 use crate::release::Placed;
@@ -57,7 +58,7 @@ pub struct Hot {
     pub placed: Placed,
     pub until: Millis,
     /// The watch over its successor goes on while it is hot.
-    pub guard: Guard,
+    pub judge: Judge,
 }
 
 /// A revision that takes no new request.
@@ -89,7 +90,10 @@ pub struct Deployment {
     pub phase_clock: Stopwatch,
     pub paused: bool,
     pub held: Option<String>,
-    pub guard: Guard,
+    pub judge: Judge,
+    pub monitor: MonitorState,
+    /// Doubt has made the present step longer.
+    pub extended: bool,
     pub launched: bool,
     /// The last change of direction: a table or a proof older than this says nothing about it.
     pub routed_at: Generation,
