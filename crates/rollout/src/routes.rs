@@ -38,6 +38,9 @@ pub struct RouteTable {
     pub sticky: Option<Sticky>,
     #[serde(default)]
     pub allow: Option<Allow>,
+    /// Tells users apart, so that one who fails again and again on an endpoint is counted once.
+    #[serde(default)]
+    pub user: Option<UserKey>,
     #[serde(default)]
     pub maintenance: Option<Maintenance>,
     #[serde(default)]

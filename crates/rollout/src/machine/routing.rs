@@ -47,6 +47,7 @@ impl State {
             candidate,
             sticky: settings.sticky.clone(),
             allow: settings.allow.clone(),
+            user: None,
             maintenance: self.maintenance.clone(),
             connections: settings.connections.clone(),
         })
