@@ -11,6 +11,7 @@ mod executor;
 mod http;
 pub mod journal;
 mod life;
+mod monitor;
 mod probe;
 mod run;
 mod samples;

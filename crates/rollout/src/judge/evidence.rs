@@ -44,6 +44,9 @@ pub struct Evidence {
     /// The alternative that explains the counts best: a candidate with this share of failing (or slow) requests.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alternative: Option<f64>,
+    /// Of latency: the candidate's threshold; `errors` are the requests slower than this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub slower_than_ms: Option<f64>,
     /// Weight the candidate had.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<Weight>,
@@ -78,9 +81,13 @@ impl fmt::Display for Evidence {
         if self.metric == HARD_SIGNAL {
             return f.write_str(&self.rule);
         }
+        let happened = match self.slower_than_ms {
+            Some(threshold) => format!("took over {threshold:.1} ms"),
+            None => "failed".to_owned(),
+        };
         write!(
             f,
-            "{}: {} of {} requests failed in {} s, stable {} of {}; limit {:.3} %",
+            "{}: {} of {} requests {happened} in {} s, stable {} of {}; limit {:.3} %",
             self.metric,
             self.candidate_errors,
             self.candidate_requests,

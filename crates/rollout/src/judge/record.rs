@@ -1,6 +1,7 @@
 //! Says what was counted in one second, candidate against stable. Judges nothing; `engine::samples` makes it, `Judge` folds it.
 //! A second nobody reported is `missing`, never zero; what was not counted at all is None, never zero either.
 
+use super::counts::RouteCounts;
 use crate::names::{ReplicaId, Revision};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -74,15 +75,6 @@ pub struct ClientErrorCounts {
     pub not_found: u64,
     /// Every other one.
     pub other: u64,
-}
-
-/// Requests and errors of one route.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct RouteCounts {
-    pub candidate_requests: u64,
-    pub candidate_errors: u64,
-    pub stable_requests: u64,
-    pub stable_errors: u64,
 }
 
 /// Synthetic requests to the candidate.

@@ -79,13 +79,12 @@ impl SharedFault {
         record.candidate_errors > 0 && alone && (record.unwell || before > 0)
     }
 
-    /// Returns the shares of failing requests of the last minute's end, candidate and stable; None without requests.
     fn sum(&self, seconds: usize) -> Sides {
         self.recent.iter().rev().take(seconds).fold(Sides::default(), |sum, next| Sides {
-            candidate_requests: sum.candidate_requests + next.candidate_requests,
-            candidate_errors: sum.candidate_errors + next.candidate_errors,
-            stable_requests: sum.stable_requests + next.stable_requests,
-            stable_errors: sum.stable_errors + next.stable_errors,
+            candidate_requests: sum.candidate_requests.saturating_add(next.candidate_requests),
+            candidate_errors: sum.candidate_errors.saturating_add(next.candidate_errors),
+            stable_requests: sum.stable_requests.saturating_add(next.stable_requests),
+            stable_errors: sum.stable_errors.saturating_add(next.stable_errors),
         })
     }
 }
