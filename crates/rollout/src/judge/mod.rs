@@ -1,10 +1,20 @@
 //! Judges a candidate by the requests both sides answered. Part of the state: folded from the journal, never polled.
 //! The plain guard of `guard` stands where the sequential test of docs/decisions will; the records are already its input.
 
+mod counts;
+mod family;
 mod guard;
+mod log_space;
+pub mod policy;
+pub mod process;
+pub mod reading;
+pub mod ripr;
+pub mod safety;
+pub mod seasons;
 #[cfg(test)]
 mod tests;
 
+pub use counts::{Counts, RouteCounts, Sample};
 pub use guard::Guard;
 
 use crate::event::VerdictWord;
