@@ -3,8 +3,8 @@
 use crate::edge_link::EdgeLink;
 use meter::wire::{CountRow, SecondRecord};
 use rollout::judge::{
-    Boundaries, ClientErrorCounts, ClientErrors, FAILURES_MAX, FailingRequest, Judge, Once, Record, RouteCounts,
-    Slow,
+    Boundaries, ClientErrorCounts, ClientErrors, FAILURES_MAX, FailingRequest, Judge, Once, Record,
+    RouteCounts, Slow,
 };
 use rollout::machine::State;
 use rollout::names::{ReplicaId, Revision};
@@ -138,7 +138,8 @@ impl<'r> Sides<'r> {
 
     /// None where no user failed twice: both ways of counting are the same then.
     fn once(&self) -> Option<Once> {
-        let first = |rows: (u64, u64), row: &CountRow| (rows.0 + row.errors.total(), rows.1 + row.errors_repeated);
+        let first =
+            |rows: (u64, u64), row: &CountRow| (rows.0 + row.errors.total(), rows.1 + row.errors_repeated);
         let ((candidate, candidate_again), (stable, stable_again)) =
             (self.candidate().fold((0, 0), first), self.stable().fold((0, 0), first));
         (candidate_again + stable_again > 0).then(|| Once {
@@ -154,7 +155,10 @@ impl<'r> Sides<'r> {
             other: sum.other + row.client_errors.saturating_sub(row.unauthorized + row.not_found),
         };
         let none = ClientErrorCounts::default();
-        let all = ClientErrors { candidate: self.candidate().fold(none, add), stable: self.stable().fold(none, add) };
+        let all = ClientErrors {
+            candidate: self.candidate().fold(none, add),
+            stable: self.stable().fold(none, add),
+        };
         (all != ClientErrors::default()).then_some(all)
     }
 

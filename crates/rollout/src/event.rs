@@ -280,19 +280,40 @@ impl fmt::Display for VerdictWord {
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum ReturnReason {
     Worse,
-    NeverReady { waited: Millis },
-    LaunchRefused { why: String },
-    CrashLoop { exits: u32 },
+    NeverReady {
+        waited: Millis,
+    },
+    LaunchRefused {
+        why: String,
+    },
+    CrashLoop {
+        exits: u32,
+    },
     CandidateLost,
-    LivenessFailing { replica: ReplicaId },
-    TaskFailed { task: TaskId, ended: Ended },
-    TelemetryLost { silent: Millis },
+    LivenessFailing {
+        replica: ReplicaId,
+    },
+    TaskFailed {
+        task: TaskId,
+        ended: Ended,
+    },
+    TelemetryLost {
+        silent: Millis,
+    },
     /// Named checks that fail on the candidate and not on stable.
-    ChecksFailing { checks: Vec<String> },
+    ChecksFailing {
+        checks: Vec<String>,
+    },
     /// The last bake ended without proof, and the settings say that such a release goes back.
-    Unproven { requests: u64 },
-    DeadlinePassed { after: Millis },
-    NotProven { waited: Millis },
+    Unproven {
+        requests: u64,
+    },
+    DeadlinePassed {
+        after: Millis,
+    },
+    NotProven {
+        waited: Millis,
+    },
     Aborted,
     Superseded,
     EnvironmentStopped,

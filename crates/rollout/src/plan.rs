@@ -326,7 +326,7 @@ impl RolloutSettings {
         self.bake_min.unwrap_or(BAKE_MIN).min(self.bake_of(step))
     }
 
-    /// Returns how long doubt may make a step last: the last as said, the others in proportion.
+    /// Returns how long doubt may make a step last: the last as said, the others in proportion, up to three times.
     pub fn bake_max_of(&self, step: usize) -> Millis {
         let bake = self.bake_of(step);
         match self.bake_max.filter(|_| self.look(step).is_none()) {
@@ -336,7 +336,8 @@ impl RolloutSettings {
             Some(max) => {
                 let last = u128::from(self.bake.0.max(1));
                 let longer = u128::from(bake.0) * u128::from(max.max(self.bake).0) / last;
-                Millis(u64::try_from(longer).unwrap_or(u64::MAX)).max(bake)
+                let most = bake.0.saturating_mul(BAKE_MAX_TIMES);
+                Millis(u64::try_from(longer).unwrap_or(u64::MAX).min(most)).max(bake)
             }
         }
     }

@@ -7,6 +7,7 @@ use super::policy::{Policy, arms};
 use super::process::{Acting, Reference, Test};
 use super::record::{ClientErrorCounts, Record};
 use super::ripr::Arms;
+use super::watch::cold_rate;
 use serde::{Deserialize, Serialize};
 
 /// What is looked for.
@@ -39,12 +40,7 @@ impl TurnedAway {
     /// Begins to compare.
     pub(super) fn begin(&mut self, policy: &Policy, share: f64) {
         for kind in &mut self.kinds {
-            let (requests, answers) = kind.before;
-            let rate = if requests == 0 {
-                policy.cold.error_rate
-            } else {
-                (answers as f64 + 0.5) / (requests as f64 + 1.0)
-            };
+            let rate = cold_rate(policy.cold.error_rate, kind.before);
             let pairs = policy.uncalibrated(arms(share));
             kind.test = Some(Test::new(policy.clone(), Reference::errors(rate), share, &pairs));
         }

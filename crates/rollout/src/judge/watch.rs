@@ -4,11 +4,12 @@
 use super::calibration::{Boundaries, Calibration};
 use super::counts::Counts;
 use super::evidence::{Evidence, Finding, Verdict};
+use super::gross::GrossFailure;
 use super::policy::{Pair, Pairs, Policy, arms};
 use super::process::{Acting, Reference, Test};
 use super::reading::Metric;
 use super::record::{FailingRequest, ProbeCounts, Record};
-use super::ripr::{Arms, Margin};
+use super::ripr::Margin;
 use super::share::ShareWatch;
 use super::shared::SharedFault;
 use super::turned_away::TurnedAway;
@@ -43,6 +44,7 @@ pub struct Judge {
     /// Requests and errors of stable before that: the reference of a cold start.
     before: (u64, u64),
     shared: SharedFault,
+    gross: GrossFailure,
     share: ShareWatch,
     turned_away: TurnedAway,
     silent_seconds: u64,
@@ -80,6 +82,7 @@ impl Judge {
             weight: Weight::NONE,
             before: (0, 0),
             shared: SharedFault::default(),
+            gross: GrossFailure::default(),
             share: ShareWatch::default(),
             turned_away: TurnedAway::default(),
             silent_seconds: 0,
@@ -97,9 +100,11 @@ impl Judge {
     /// Tells whether a calibration says something new: the first, or the first with latency thresholds.
     pub fn takes(&self, calibration: &Calibration) -> bool {
         self.judged
-            && self.calibration.as_ref().is_none_or(|known| {
-                known.boundaries.is_none() && calibration.boundaries.is_some()
-            })
+            && calibration.is_sound()
+            && self
+                .calibration
+                .as_ref()
+                .is_none_or(|known| known.boundaries.is_none() && calibration.boundaries.is_some())
     }
 
     /// Learns what the service's own traffic says. Thresholds stay for the whole watch; pairs count from the next weight on.
@@ -150,9 +155,11 @@ impl Judge {
         let counts = counts(record);
         if after_a_fault || excused {
             test.skip(&counts);
+            self.gross.forget();
             self.shared_seconds += 1;
         } else {
             test.add(&counts);
+            self.gross.add(record);
             self.turned_away.add(record);
         }
         self.share.add(record);
@@ -223,17 +230,14 @@ impl Judge {
             Some(known) if known.hours > 0.0 => known.reference(),
             known => Reference {
                 slow_rates: known.as_ref().and_then(|known| known.slow_rates),
-                route_error_rates: known.as_ref().map_or(Vec::new(), |known| known.route_error_rates()),
+                route_error_rates: known.as_ref().map_or(Vec::new(), |known| known.route_error_rates.clone()),
                 ..Reference::errors(self.cold_error_rate())
             },
         }
     }
 
     fn cold_error_rate(&self) -> f64 {
-        match self.before {
-            (0, _) => self.policy.cold.error_rate,
-            (requests, errors) => (errors as f64 + 0.5) / (requests as f64 + 1.0),
-        }
+        cold_rate(self.policy.cold.error_rate, self.before)
     }
 }
 
@@ -241,8 +245,8 @@ impl Judge {
 impl Judge {
     /// Returns the verdict, with the numbers it rests on.
     pub fn verdict(&self) -> Verdict {
-        let worse = self.judged && self.test.as_ref().is_some_and(Test::is_decided);
-        let word = if worse {
+        let decided = self.gross.is_there() || self.test.as_ref().is_some_and(Test::is_decided);
+        let word = if self.judged && decided {
             VerdictWord::Worse
         } else if self.is_safe() || self.leans_well() {
             VerdictWord::BetterOrEqual
@@ -264,7 +268,7 @@ impl Judge {
             let requests = test.safety().candidate_requests().saturating_add(self.probes_here);
             let log_gross = test.safety().log_gross() + self.log_gross_probes;
             let excluded = log_gross >= libm::log(self.policy.safety.cases);
-            test.log_acting() < 0.0 && requests >= LEANING_REQUESTS && excluded
+            test.log_acting() <= ROUNDING && requests >= LEANING_REQUESTS && excluded
         })
     }
 
@@ -286,6 +290,11 @@ impl Judge {
     /// Tells whether a number was none: a bug, and a reason to hold.
     pub fn is_broken(&self) -> bool {
         self.test.as_ref().is_some_and(Test::is_broken)
+    }
+
+    /// Tells whether the candidate failed most of the last second: no moment to end a bake.
+    pub fn begins_to_fail(&self) -> bool {
+        self.gross.begins()
     }
 
     /// Tells whether both versions fail now.
@@ -346,7 +355,7 @@ impl Judge {
 
     /// Returns the routes that are judged on their own.
     pub fn routes(&self) -> &[String] {
-        self.calibration.as_ref().map_or(&[], |known| known.route_names())
+        self.calibration.as_ref().map_or(&[], |known| known.route_names.as_slice())
     }
 
     fn evidence(&self) -> Evidence {
@@ -369,6 +378,9 @@ impl Judge {
         };
         if let Some(test) = &self.test {
             self.add_numbers(test, &mut evidence);
+        }
+        if self.gross.is_there() && !self.test.as_ref().is_some_and(Test::is_decided) {
+            evidence.rule = "gross failure".to_owned();
         }
         evidence
     }
@@ -395,7 +407,7 @@ impl Judge {
         }
         if let Metric::Latency(threshold) = strongest.metric {
             let boundary = self.boundaries().map(|boundaries| boundaries.candidate[usize::from(threshold)]);
-            evidence.slower_than_ms = boundary.map(super::calibration::upper_ms);
+            evidence.slower_than_ms = boundary.map(super::calibration::lower_ms);
         }
     }
 
@@ -426,6 +438,13 @@ pub fn policy(settings: &JudgeSettings) -> Policy {
         latency_warmup_seconds: u32::try_from(settings.latency.warm_up.0 / 1000).unwrap_or(u32::MAX),
         ..otherwise
     }
+}
+
+/// Returns what a rate is believed to be after `seen` requests and hits. A handful of requests is no reason to believe
+/// that half of them fail: the belief is worth some too.
+pub(super) fn cold_rate(belief: f64, seen: (u64, u64)) -> f64 {
+    const WORTH: f64 = 100.0;
+    (belief * WORTH + seen.1 as f64) / (WORTH + seen.0 as f64)
 }
 
 fn counts(record: &Record) -> Counts {

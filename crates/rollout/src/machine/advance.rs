@@ -139,6 +139,9 @@ impl Deployment {
             // An operator's word is no proof.
             return BakeEnd::Passed { proven: self.judge.is_safe() || self.judge.leans_well() };
         }
+        if self.judge.begins_to_fail() {
+            return BakeEnd::NotYet;
+        }
         if watched >= settings.bake_min_of(step) && self.judge.is_safe() {
             return BakeEnd::Passed { proven: true };
         }

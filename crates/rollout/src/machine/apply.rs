@@ -1,11 +1,11 @@
 //! Folds one event into the state. The only mutator, and so also the recovery: a journal is read by applying it.
 //! Judges nothing: an event that makes no sense here (from an older engine, say) changes nothing.
 
+use super::monitor::MonitorState;
 use super::state::{
     AFTER_HOOK, Deployment, EXPAND, Hot, KEYS_MAX, KnownKey, LOST_MAX, Leaving, Lost, PROVEN_MAX, Phase,
     State,
 };
-use super::monitor::MonitorState;
 use super::stopwatch::Stopwatch;
 use crate::change::{Ended, TaskId};
 use crate::event::{DeploymentKind, Event, Outcome, Requested, ReturnReason};
@@ -183,8 +183,7 @@ impl State {
         if keep_hot == Millis(0) {
             self.leaving.push(leaving(before, at, drain));
         } else {
-            self.hot =
-                Some(Hot { placed: before, until: at.plus(keep_hot), judge: deployment.judge });
+            self.hot = Some(Hot { placed: before, until: at.plus(keep_hot), judge: deployment.judge });
         }
     }
 

@@ -19,8 +19,8 @@ mod world;
 
 pub use command::{Answer, DeployIntent, OperatorCommand, Refusal};
 pub use decide::Fact;
-pub use monitor::{MonitorAnswer, MonitorRound, MonitorState};
 pub use desired::{Desired, Wanted, WantedTask};
+pub use monitor::{MonitorAnswer, MonitorRound, MonitorState};
 pub use state::{Deployment, Hot, KnownKey, Leaving, PROVEN_MAX, Phase, State};
 pub use stopwatch::Stopwatch;
 pub use world::{EdgeWorld, Presence, ReplicaWorld, World};

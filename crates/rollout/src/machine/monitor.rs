@@ -63,7 +63,9 @@ impl MonitorState {
         for check in &monitor.checks {
             let (candidate_ok, stable_ok) = match &check.ask {
                 MonitorAsk::Url(_) => answer_of(round, check),
-                MonitorAsk::ErrorRate(limit) => (self.rate_is_below(0, *limit), self.rate_is_below(2, *limit)),
+                MonitorAsk::ErrorRate(limit) => {
+                    (self.rate_is_below(0, *limit), self.rate_is_below(2, *limit))
+                }
             };
             self.fold(check, candidate_ok, stable_ok.filter(|_| monitor.attribute));
         }
@@ -82,7 +84,8 @@ impl MonitorState {
     }
 
     fn rate_is_below(&self, side: usize, limit: f64) -> Option<bool> {
-        let sum = |column: usize| self.minute.iter().fold(0u64, |sum, second| sum.saturating_add(second[column]));
+        let sum =
+            |column: usize| self.minute.iter().fold(0u64, |sum, second| sum.saturating_add(second[column]));
         let (requests, errors) = (sum(side), sum(side + 1));
         (requests >= SAMPLE_MIN).then(|| errors as f64 / requests as f64 <= limit)
     }

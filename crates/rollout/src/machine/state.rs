@@ -199,6 +199,12 @@ impl State {
         self.replicas_by_hand.unwrap_or(self.settings.replicas.min).max(1)
     }
 
+    /// Returns who judges now: the running deployment's judge, or that of the watch over a successor.
+    pub fn judge(&self) -> Option<&Judge> {
+        let running = self.deployment.as_ref().map(|running| &running.judge);
+        running.or_else(|| self.hot.as_ref().map(|hot| &hot.judge))
+    }
+
     /// Returns the digests of artefacts that must not be collected.
     pub fn artifacts_in_use(&self) -> BTreeSet<String> {
         let placed = self
@@ -226,6 +232,12 @@ impl Deployment {
     pub fn checks(&self, when: When) -> impl Iterator<Item = &crate::plan::Check> {
         let judged = self.of == DeploymentKind::Deploy;
         self.settings.checks.iter().filter(move |check| judged && check.when == when)
+    }
+
+    /// Returns the synthetic requests to send the candidate now, if any.
+    pub fn wants_probes(&self) -> Option<&crate::plan::Probes> {
+        let watched = matches!(self.phase, Phase::Baking { .. }) && self.is_judged();
+        self.settings.judge.probes.as_ref().filter(|_| watched)
     }
 
     /// Returns the id of a task of this deployment.
