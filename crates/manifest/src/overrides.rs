@@ -149,6 +149,34 @@ mod tests {
     }
 
     #[test]
+    fn another_strategy_brings_its_hold_back_and_keeps_the_judge() {
+        let rest = "bake = \"1m\"\nbake_min = \"10s\"\nbake_max = \"5m\"\nunproven = \"hold\"";
+        let judge = "[service.web.judge]\nfalse_rollback = 0.001\nlatency = \"off\"";
+        let text = |strategy, hold_back| {
+            format!("[service.web.rollout]\nstrategy = \"{strategy}\"\n{hold_back}{rest}\n{judge}\n")
+        };
+        for (from, to) in [("blue-green", "canary"), ("canary", "blue-green")] {
+            let mut changed = service(&text(from, ""));
+
+            strategy(to).apply(&mut changed).unwrap();
+
+            assert_eq!(changed, service(&text(to, "")), "from {from} to {to}");
+        }
+        let mut written = service(&text("canary", "hold_back = \"20%\"\n"));
+        strategy("blue-green").apply(&mut written).unwrap();
+        assert_eq!(written.rollout.hold_back.percent(), 0);
+    }
+
+    #[test]
+    fn the_same_strategy_keeps_a_hold_back_that_was_written() {
+        let mut same = service("rollout = { strategy = \"canary\", hold_back = \"off\" }");
+
+        strategy("canary").apply(&mut same).unwrap();
+
+        assert_eq!(same.rollout.hold_back.percent(), 0);
+    }
+
+    #[test]
     fn the_same_strategy_changes_nothing() {
         let mut same = service("rollout = { strategy = \"canary\", steps = [50, 100] }");
         let before = same.clone();
