@@ -454,6 +454,10 @@ refusals! {
         "`service.web.judge.probes.every` is not a duration: it is more than \"5m\"; write something from \"1s\" to \"5m\"";
     a_first_look_is_short: "judge = { first_look = \"1h\" }" =>
         "`service.web.judge.first_look` is not a duration: it is more than \"5m\"; write something from \"0s\" to \"5m\"";
+    a_first_look_is_below_the_first_step: "judge = { first_look = \"5s\" }\nrollout = { strategy = \"canary\", steps = [1, 100] }" =>
+        "`service.web.judge.first_look` comes before a step that is no larger: it has 1 %, and so has the first of `steps`; remove it, or begin `steps` above 1";
+    a_deadline_leaves_time_for_the_first_look: "judge = { first_look = \"5m\" }\nrollout = { deadline = \"10m\" }" =>
+        "`service.web.rollout.deadline` is over before the bakes are: 10m, but the bakes alone take 15m; write \"45m\" or more, shorten the bakes, or remove it";
     steps_end_with_all_traffic: "rollout = { strategy = \"canary\", steps = [5, 25] }" =>
         "`service.web.rollout.steps` does not end with 100: the last step has all traffic; add 100 at the end";
     no_step_is_above_100: "rollout = { strategy = \"canary\", steps = [5, 200] }" =>

@@ -68,7 +68,7 @@ fn every_key_of_the_rollout_is_read() {
     let manifest = read(include_str!("complete.toml"));
 
     let rollout = &manifest.services[0].rollout;
-    assert_eq!((rollout.strategy, percents(rollout)), (Strategy::Canary, vec![1, 10, 100]));
+    assert_eq!((rollout.strategy, percents(rollout)), (Strategy::Canary, vec![2, 10, 100]));
     assert_eq!((rollout.bake, rollout.step_bake), (Millis::seconds(90), Millis::seconds(30)));
     assert_eq!((rollout.drain, rollout.deadline), (Millis::seconds(10), Millis::seconds(1200)));
     assert_eq!((rollout.keep_hot, rollout.candidate_replicas), (Millis::seconds(3600), Some(1)));
@@ -153,6 +153,10 @@ fn the_computed_deadline_leaves_time_for_the_longest_bakes() {
     let longer = rollout("rollout = { bake = \"10m\", bake_max = \"1h\" }");
     let canary = rollout("rollout = { strategy = \"canary\", bake = \"10m\", bake_max = \"10m\" }");
 
+    let looked = rollout("judge = { first_look = \"1m\" }");
+    let paced = rollout("judge = { first_look = \"1m\" }\nrollout = { keep_hot = \"0s\" }");
+
+    assert_eq!([looked.deadline, paced.deadline], [Millis::seconds(60 + 1800 + 600); 2]);
     assert_eq!(longer.deadline, Millis::seconds(3600 + 600));
     assert_eq!(canary.deadline, Millis::seconds(120 + 120 + 600 + 600));
 }

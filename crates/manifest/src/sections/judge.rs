@@ -5,7 +5,7 @@ use super::{Section, Shape, key, text};
 use crate::error::{Kind, Mistake};
 use crate::read::Fields;
 use rollout::names::Millis;
-use rollout::plan::{JudgeSettings, LatencySettings, Probes};
+use rollout::plan::{JudgeSettings, LatencySettings, Probes, RolloutSettings};
 use rollout::routes::UserKey;
 
 pub(crate) static JUDGE: Section = Section {
@@ -46,7 +46,7 @@ pub(crate) static JUDGE: Section = Section {
             "first_look",
             Shape::Duration { min: Millis(0), max: Millis::seconds(300) },
             Is("\"0s\""),
-            "How long the candidate has one percent of the requests before the first step; 0s: no such look.",
+            "How long the candidate has one percent of the requests before the first step, which must be larger; 0s: no such look.",
         ),
     ],
 };
@@ -166,6 +166,17 @@ fn read_user(fields: &Fields<'_>) -> Option<UserKey> {
     }
     let header = header.map(|at| UserKey::Header(at.value.to_ascii_lowercase()));
     header.or(cookie.map(|at| UserKey::Cookie(at.value)))
+}
+
+/// A first step of one percent is that look already; a second one would be left out without a word.
+pub(crate) fn require_look_below_steps(fields: &Fields<'_>, rollout: &RolloutSettings) {
+    let smallest = rollout.steps.first().is_some_and(|first| first.percent() <= 1);
+    if smallest && rollout.judge.first_look.is_some() {
+        let what = format!("`{}` comes before a step that is no larger", fields.path_of("first_look"));
+        let mistake = Mistake::at(Kind::Rule, fields.value_span("first_look"), what);
+        let mistake = mistake.why("it has 1 %, and so has the first of `steps`");
+        fields.note(mistake.help("remove it, or begin `steps` above 1"));
+    }
 }
 
 fn read_probes(fields: &Fields<'_>) -> Option<Probes> {

@@ -63,7 +63,7 @@ pub(crate) static CHECK: Section = Section {
             "error_rate",
             Shape::Percent { min: 0.0, max: 0.99 },
             Means("`url` must be there"),
-            "Fails when more than this share of the last minute's requests failed. Either this or `url`.",
+            "Fails when more than this share of the last minute's requests failed, of 20 or more. Either this or `url`.",
         ),
         key(
             "deadline",

@@ -179,7 +179,7 @@ pub(crate) static CONNECTIONS: Section = Section {
 
 /// Reads a rollout; `judge` is a section of its own.
 pub(crate) fn read(fields: &Fields<'_>, judge: JudgeSettings) -> RolloutSettings {
-    let paced = read_pace(fields);
+    let paced = read_pace(fields, judge);
     RolloutSettings {
         drain: fields.duration("drain").map_or(paced.drain, |at| at.value),
         keep_hot: fields.duration("keep_hot").map_or(paced.keep_hot, |at| at.value),
@@ -187,7 +187,6 @@ pub(crate) fn read(fields: &Fields<'_>, judge: JudgeSettings) -> RolloutSettings
         sticky: fields.table("sticky").and_then(|sticky| read_sticky(&sticky)),
         allow: fields.table("allow").and_then(|allow| read_allow(&allow)),
         connections: fields.table("connections").map(|table| read_connections(&table)).unwrap_or_default(),
-        judge,
         hooks: fields.table("hooks").map(|hooks| checks::read_hooks(&hooks)).unwrap_or_default(),
         checks: checks::read_checks(&fields.tables("checks")),
         unproven: fields.choice::<Unproven>("unproven").map_or(paced.unproven, |at| at.value),
@@ -197,7 +196,7 @@ pub(crate) fn read(fields: &Fields<'_>, judge: JudgeSettings) -> RolloutSettings
 }
 
 /// Reads what the deadline depends on, and the deadline; everything else has its default.
-fn read_pace(fields: &Fields<'_>) -> RolloutSettings {
+fn read_pace(fields: &Fields<'_>, judge: JudgeSettings) -> RolloutSettings {
     let (strategy, steps) = read_steps(fields);
     let bake = fields.duration("bake");
     let step_bake = fields.duration("step_bake");
@@ -209,6 +208,7 @@ fn read_pace(fields: &Fields<'_>) -> RolloutSettings {
         bake.as_ref().map_or(otherwise.bake, |at| at.value),
         step_bake.as_ref().map_or(otherwise.step_bake, |at| at.value),
     );
+    settings.judge = judge;
     read_hold_back(fields, &mut settings, steps.is_some());
     // A rule about values that were refused would only confuse.
     let bake_is_sure = !fields.refused("bake", &bake);
@@ -221,7 +221,7 @@ fn read_pace(fields: &Fields<'_>) -> RolloutSettings {
                 require_time(fields, &settings, &deadline, [&bake, &step_bake]);
             }
         }
-        None => settings.deadline = settings.deadline_enough(),
+        None => settings.deadline = deadline_enough(&settings),
     }
     settings
 }
@@ -274,6 +274,20 @@ fn read_bake_bounds(
     settings.bake_max = max.map(|at| at.value);
 }
 
+/// Returns the deadline of those who write none: time for the first look and for every bake at its longest.
+pub(crate) fn deadline_enough(settings: &RolloutSettings) -> Millis {
+    settings.deadline_enough().plus(first_look(settings))
+}
+
+/// Returns the least a deadline must leave time for.
+pub(crate) fn least_time(settings: &RolloutSettings) -> Millis {
+    settings.least_time().plus(first_look(settings))
+}
+
+fn first_look(settings: &RolloutSettings) -> Millis {
+    settings.judge.first_look.unwrap_or(Millis(0))
+}
+
 /// Returns the default steps of a strategy.
 pub(crate) fn default_steps(strategy: Strategy) -> Vec<Weight> {
     match strategy {
@@ -323,13 +337,13 @@ fn require_time(
     deadline: &At<Millis>,
     bakes: [&Option<At<Millis>>; 2],
 ) {
-    let least = settings.least_time();
+    let least = least_time(settings);
     if deadline.value >= least {
         return;
     }
     let what = format!("`{}` is over before the bakes are", fields.path_of("deadline"));
     let why = format!("{}, but the bakes alone take {}", duration_text(deadline.value), duration_text(least));
-    let enough = settings.deadline_enough().min(DEADLINE_MAX);
+    let enough = deadline_enough(settings).min(DEADLINE_MAX);
     let help = format!("write \"{}\" or more, shorten the bakes, or remove it", duration_text(enough));
     let mistake = Mistake::at(Kind::Rule, deadline.span.clone(), what).why(why).help(help);
     let mistake = bakes.into_iter().flatten().fold(mistake, |mistake, bake| {
