@@ -212,7 +212,8 @@ mod tests {
     fn missing(old: &serde_json::Value, new: &serde_json::Value) -> Vec<String> {
         let fields = |value: &serde_json::Value| value.as_object().cloned().unwrap_or_default();
         let lacks = |place: &str, old: &serde_json::Value, new: &serde_json::Value| {
-            let lost: Vec<String> = fields(old).keys().filter(|key| new.get(key).is_none()).cloned().collect();
+            let lost: Vec<String> =
+                fields(old).keys().filter(|key| new.get(key).is_none()).cloned().collect();
             lost.iter().map(|key| format!("{place}.{key}")).collect::<Vec<_>>()
         };
         let (old_row, new_row) = (&old["rows"][0], &new["rows"][0]);

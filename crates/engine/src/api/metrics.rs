@@ -35,9 +35,13 @@ impl Metrics {
         counter(&mut text, "medeclipse_requests_total", "Requests answered or failed.", &series, |row| {
             row.requests
         });
-        counter(&mut text, "medeclipse_client_errors_total", "Answers 400 to 499 but 408 and 429.", &series, |row| {
-            row.client_errors
-        });
+        counter(
+            &mut text,
+            "medeclipse_client_errors_total",
+            "Answers 400 to 499 but 408 and 429.",
+            &series,
+            |row| row.client_errors,
+        );
         counter(
             &mut text,
             "medeclipse_client_aborts_total",
