@@ -3,8 +3,8 @@
 use crate::edge_link::EdgeLink;
 use meter::wire::{CountRow, SecondRecord};
 use rollout::judge::{
-    Boundaries, ClientErrorCounts, ClientErrors, FAILURES_MAX, FailingRequest, Judge, Once, Record,
-    RouteCounts, Slow,
+    ClientErrorCounts, ClientErrors, FAILURES_MAX, FailingRequest, Judge, Once, Record, RouteCounts, Slow,
+    SlowFrom,
 };
 use rollout::machine::State;
 use rollout::names::{ReplicaId, Revision};
@@ -87,10 +87,12 @@ pub fn record(state: &State, second: u64, counts: Option<&TargetCounts>) -> Reco
         candidate_errors: sum.candidate_errors,
         stable_requests: sum.stable_requests,
         stable_errors: sum.stable_errors,
-        slow: judge.and_then(Judge::boundaries).map(|boundaries| sides.slow(boundaries)),
+        slow: judge.and_then(Judge::slow_from).map(|slow_from| sides.slow(slow_from)),
         once: sides.once(),
         client_errors: sides.client_errors(),
-        routes: judge.map_or(Vec::new(), |judge| sides.routes(judge.routes())),
+        routes: judge.map_or(Vec::new(), |judge| {
+            judge.routes().map(|route| sides.sum(|row| row.route == route)).collect()
+        }),
         probes: None,
         failures: failures(&counts.failures, candidate),
     }
@@ -126,13 +128,11 @@ impl<'r> Sides<'r> {
     }
 
     /// The candidate's requests above the shifted boundaries, stable's above the boundaries themselves.
-    fn slow(&self, boundaries: Boundaries) -> Slow {
-        let above = |mut rows: Box<dyn Iterator<Item = &CountRow> + '_>, boundary: i16| {
-            rows.by_ref().map(|row| row.latency.count_from(boundary)).sum()
-        };
+    fn slow(&self, from: SlowFrom) -> Slow {
+        let above = |revision, boundary| self.of(revision).map(|row| row.latency.count_from(boundary)).sum();
         Slow {
-            candidate: boundaries.candidate.map(|boundary| above(Box::new(self.candidate()), boundary)),
-            stable: boundaries.stable.map(|boundary| above(Box::new(self.stable()), boundary)),
+            candidate: from.candidate.map(|boundary| above(self.candidate, boundary)),
+            stable: from.stable.map(|boundary| above(self.stable, boundary)),
         }
     }
 
@@ -160,10 +160,6 @@ impl<'r> Sides<'r> {
             stable: self.stable().fold(none, add),
         };
         (all != ClientErrors::default()).then_some(all)
-    }
-
-    fn routes(&self, names: &[String]) -> Vec<RouteCounts> {
-        names.iter().map(|name| self.sum(|row| row.route == *name)).collect()
     }
 }
 

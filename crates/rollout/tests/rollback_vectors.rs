@@ -2,16 +2,19 @@
 //! The vectors were computed by an implementation independent of this one.
 
 use rollout::judge::Counts;
-use rollout::judge::policy::{Pair, Pairs, Policy};
+use rollout::judge::buckets;
+use rollout::judge::calibrate::{Question, Trial};
+use rollout::judge::calibration::{Block, ShareCalibration, calibrate};
+use rollout::judge::policy::{Pair, Pairs, Policy, arms};
+use rollout::judge::probes::{Answer, Probe, Probed};
 use rollout::judge::process::{Acting, Reference, Test};
-use rollout::judge::ripr::{Alternative, Factors, Margin, ripr, ripr_accept};
+use rollout::judge::ripr::{Alternative, Answers, Factors, Margin, ripr, ripr_accept};
 use serde::Deserialize;
 
 const TOLERANCE: f64 = 1e-9;
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-#[expect(dead_code, reason = "the last three are not used yet")]
 struct Vectors {
     #[serde(rename = "about")]
     _about: String,
@@ -21,8 +24,8 @@ struct Vectors {
     alternative: Vec<Looked>,
     streams: Vec<Stream>,
     safety: Vec<SafetyStream>,
-    calibration: Vec<serde_json::Value>,
-    probe: Vec<serde_json::Value>,
+    calibration: Vec<Calibrated>,
+    probe: Vec<Round>,
 }
 
 #[derive(Deserialize)]
@@ -112,6 +115,70 @@ struct SafetyStream {
     gross_after_seconds: Option<u64>,
 }
 
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Calibrated {
+    name: String,
+    kind: Kind,
+    one_sample: bool,
+    nc: Column,
+    kc: Column,
+    nb: Column,
+    kb: Column,
+    p_ref: f64,
+    pc0: f64,
+    share: f64,
+    cap_limit: f64,
+    kappa_s: f64,
+    both_arms_above_unshifted: Option<u64>,
+    chosen: Vec<Chosen>,
+}
+
+#[derive(Clone, Copy, Deserialize, PartialEq)]
+#[serde(rename_all = "snake_case")]
+enum Kind {
+    Errors,
+    Latency,
+}
+
+/// One number for every block, or the same for all.
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum Column {
+    Same(u32),
+    Each(Vec<u32>),
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Chosen {
+    odds: Option<f64>,
+    absolute: Option<f64>,
+    p1c: f64,
+    factors: [f64; 4],
+    eta: f64,
+    cap: f64,
+    pairs: Vec<Tried>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Tried {
+    eta: f64,
+    cap: f64,
+    #[serde(rename = "G")]
+    growth: f64,
+    left_hand_sides: Vec<f64>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Round {
+    #[serde(flatten)]
+    probed: Probed,
+    answer: Answer,
+}
+
 fn vectors() -> Vectors {
     serde_json::from_str(include_str!("data/rollback-vectors.json")).expect("the vectors are JSON")
 }
@@ -126,6 +193,14 @@ fn assert_factors(what: &str, got: Factors, wanted: [f64; 4]) {
     let got = [got.candidate_error, got.candidate_success, got.stable_error, got.stable_success];
     for (got, wanted) in got.into_iter().zip(wanted) {
         assert_near(what, got, wanted);
+    }
+}
+
+fn alternative(odds: Option<f64>, absolute: Option<f64>) -> Alternative {
+    match (odds, absolute) {
+        (Some(times), None) => Alternative::Odds(times),
+        (None, Some(rate)) => Alternative::Absolute(rate),
+        other => panic!("an alternative is one of two: {other:?}"),
     }
 }
 
@@ -179,12 +254,7 @@ fn the_projections_are_those_of_the_vectors() {
         assert_factors(&format!("accept {} {}", of.p, of.s), ripr_accept(of.p, margin, of.s), of.factors);
     }
     for of in &vectors.alternative {
-        let alternative = match (of.odds, of.absolute) {
-            (Some(times), None) => Alternative::Odds(times),
-            (None, Some(rate)) => Alternative::Absolute(rate),
-            other => panic!("an alternative is one of two: {other:?}"),
-        };
-        assert_near("alternative", alternative.rate(of.u), of.p1c);
+        assert_near("alternative", alternative(of.odds, of.absolute).rate(of.u), of.p1c);
     }
     assert_eq!((vectors.ripr.len(), vectors.ripr_accept.len(), vectors.alternative.len()), (7, 4, 3));
 }
@@ -272,4 +342,148 @@ fn the_safety_evidence_is_that_of_the_vectors_at_every_second() {
         assert_eq!(gross, stream.gross_after_seconds, "{}", stream.name);
     }
     assert_eq!((streams.len(), compared), (5, 840));
+}
+
+#[test]
+fn buckets_and_probes_are_those_of_the_vectors() {
+    let vectors = vectors();
+    for (milliseconds, index) in &vectors.bucket {
+        assert_eq!(buckets::formula(*milliseconds), *index, "{milliseconds} ms");
+    }
+    let mut probe = Probe::default();
+    for (round, of) in vectors.probe.iter().enumerate() {
+        assert_eq!(probe.add(of.probed), of.answer, "round {round}");
+    }
+    assert_eq!((vectors.bucket.len(), vectors.probe.len()), (7, 10));
+}
+
+impl Column {
+    fn at(&self, block: usize) -> u32 {
+        match self {
+            Column::Same(number) => *number,
+            Column::Each(numbers) => numbers[block],
+        }
+    }
+
+    fn len(&self) -> Option<usize> {
+        match self {
+            Column::Same(_) => None,
+            Column::Each(numbers) => Some(numbers.len()),
+        }
+    }
+}
+
+impl Calibrated {
+    fn len(&self) -> usize {
+        self.kc.len().expect("hits are given by block")
+    }
+
+    fn answers(&self) -> Vec<Answers> {
+        let answers = |block| Answers {
+            candidate_requests: f64::from(self.nc.at(block)),
+            candidate_hits: f64::from(self.kc.at(block)),
+            stable_requests: f64::from(self.nb.at(block)),
+            stable_hits: f64::from(self.kb.at(block)),
+        };
+        (0..self.len()).map(answers).collect()
+    }
+
+    fn question<'a>(&self, blocks: &'a [Answers], chosen: &Chosen) -> Question<'a> {
+        let (policy, arms) = (Policy::default(), arms(self.share));
+        assert_eq!(arms == rollout::judge::ripr::Arms::Alone, self.one_sample, "{}", self.name);
+        Question {
+            blocks,
+            rate: self.p_ref,
+            candidate_rate: self.pc0,
+            alternative: alternative(chosen.odds, chosen.absolute),
+            margin: if self.kind == Kind::Errors { policy.error_margin(arms) } else { policy.latency },
+            arms,
+            strictness: self.kappa_s,
+            cap_max: if chosen.absolute.is_some() { 8.5 } else { self.cap_limit },
+        }
+    }
+
+    /// The same blocks as a whole reference: of errors, or of the first latency threshold.
+    fn blocks(&self) -> Vec<Block> {
+        let block = |block| {
+            let (kc, kb) = (self.kc.at(block), self.kb.at(block));
+            let requests = Block {
+                candidate_requests: self.nc.at(block),
+                stable_requests: self.nb.at(block),
+                ..Block::default()
+            };
+            match self.kind {
+                Kind::Latency => {
+                    Block { candidate_slow: [kc, 0, 0, 0], stable_slow: [kb, 0, 0, 0], ..requests }
+                }
+                Kind::Errors => Block {
+                    candidate_errors: kc,
+                    candidate_errors_once: kc,
+                    stable_errors: kb,
+                    stable_errors_once: kb,
+                    ..requests
+                },
+            }
+        };
+        (0..self.len()).map(block).collect()
+    }
+
+    fn calibrate_whole(&self) -> ShareCalibration {
+        let mut policy = Policy::default();
+        policy.calibration.hours_min = 0.0;
+        calibrate(&policy, &self.blocks(), self.both_arms_above_unshifted.map(|slow| [slow; 4]), self.share)
+    }
+}
+
+/// Sums of e^40 and more cannot agree to 1e-9; to 1e-9 of themselves they do.
+#[track_caller]
+fn assert_near_relatively(what: &str, got: f64, wanted: f64) {
+    assert!((got - wanted).abs() <= TOLERANCE * wanted.abs().max(1.0), "{what}: {got} instead of {wanted}");
+}
+
+#[test]
+fn every_calibration_is_that_of_the_vectors_with_every_left_hand_side() {
+    let calibrations = vectors().calibration;
+    let (mut chosen, mut sides) = (0, 0);
+    for of in &calibrations {
+        let blocks = of.answers();
+        for wanted in &of.chosen {
+            let name = format!("{} {:?} {:?}", of.name, wanted.odds, wanted.absolute);
+            let trial = Trial::new(of.question(&blocks, wanted));
+            assert_near(&name, trial.alternative_rate(), wanted.p1c);
+            assert_factors(&name, trial.factors(), wanted.factors);
+            assert_eq!(trial.choose(), Pair { eta: wanted.eta, cap: wanted.cap }, "{name}");
+            chosen += 1;
+            for tried in &wanted.pairs {
+                let pair = Pair { eta: tried.eta, cap: tried.cap };
+                assert_near(&name, trial.growth(pair), tried.growth);
+                let got = trial.left_hand_sides(pair);
+                assert_eq!(got.len(), tried.left_hand_sides.len(), "{name}");
+                for (got, wanted) in got.into_iter().zip(&tried.left_hand_sides) {
+                    assert_near_relatively(&name, got, *wanted);
+                    sides += 1;
+                }
+            }
+        }
+    }
+    assert_eq!((calibrations.len(), chosen, sides), (14, 51, 1154));
+}
+
+#[test]
+fn a_whole_reference_is_calibrated_to_the_same_pairs() {
+    for of in vectors().calibration {
+        let share = of.calibrate_whole();
+        for wanted in &of.chosen {
+            let alternative = alternative(wanted.odds, wanted.absolute);
+            let policy = Policy::default();
+            let place = |of: &[Alternative]| {
+                of.iter().position(|one| *one == alternative).expect("it is in the grid")
+            };
+            let got = match of.kind {
+                Kind::Errors => share.pairs.errors[place(&policy.error_alternatives())],
+                Kind::Latency => share.pairs.latency[0][place(&policy.latency_alternatives())],
+            };
+            assert_eq!(got, Pair { eta: wanted.eta, cap: wanted.cap }, "{} {alternative:?}", of.name);
+        }
+    }
 }

@@ -1,8 +1,8 @@
 //! Holds what both arms answered in one report, and what of it one metric looks at. Corrects what cannot be:
 //! no more errors than requests. See `process` for who adds it up.
 
-use super::policy::LATENCIES;
-use super::ripr::{Answers, Arms};
+use super::policy::{LATENCIES, Metric, Policy};
+use super::ripr::{Alternative, Answers, Arms};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -91,6 +91,33 @@ pub(super) enum Role {
     Latency(u8),
     /// Does this route fail more often?
     Route(u8),
+}
+
+impl Role {
+    pub(super) fn metric(self) -> Metric {
+        match self {
+            Role::ErrorOdds | Role::ErrorAbsolute => Metric::Errors,
+            Role::Latency(threshold) => Metric::Latency(threshold),
+            Role::Route(route) => Metric::Route(route),
+        }
+    }
+
+    /// Returns the rates it looks for.
+    pub(super) fn alternatives(self, policy: &Policy) -> Vec<Alternative> {
+        let errors = policy.error_alternatives();
+        let (odds, absolute) = errors.split_at(policy.error_odds.len());
+        match self {
+            Role::ErrorOdds => odds.to_vec(),
+            Role::ErrorAbsolute => absolute.to_vec(),
+            Role::Latency(_) => policy.latency_alternatives().to_vec(),
+            Role::Route(_) => errors.to_vec(),
+        }
+    }
+
+    /// Returns its part of the average, all components together.
+    pub(super) fn weight(self, policy: &Policy) -> f64 {
+        policy.component_weight(self.metric()) * self.alternatives(policy).len() as f64
+    }
 }
 
 /// What was counted of one metric; a hit is an error, or a request slower than a threshold.

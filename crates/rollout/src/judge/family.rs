@@ -3,7 +3,7 @@
 
 use super::counts::{Role, Sample};
 use super::log_space;
-use super::policy::{ERROR_COMPONENTS, Pair, Pairs, Policy};
+use super::policy::{Pair, Pairs, Policy};
 use super::ripr::{Alternative, Arms, Factors, Margin, factors};
 use serde::{Deserialize, Serialize};
 
@@ -70,19 +70,18 @@ pub(super) struct Spoken {
 }
 
 impl Family {
-    /// Returns a family of `weight` in all, whose starts so far hold e^`closed` of the belief.
-    pub(super) fn new(role: Role, reference: f64, weight: f64, closed: f64, policy: &Policy) -> Self {
-        let count = alternatives(role, policy).len();
+    /// Returns a family whose starts so far hold e^`closed` of the belief.
+    pub(super) fn new(role: Role, reference: f64, closed: f64, policy: &Policy) -> Self {
         let component = Component { closed, open: 0.0, pair: Pair::default(), factors: Factors::default() };
         Self {
             role,
-            ln_weight: libm::log(weight / count as f64),
+            ln_weight: libm::log(policy.component_weight(role.metric())),
             reference,
             stable_requests: 0.0,
             stable_hits: 0.0,
             rate: believable(role, reference),
             seen: Sample::default(),
-            components: vec![component; count],
+            components: vec![component; role.alternatives(policy).len()],
         }
     }
 
@@ -127,7 +126,7 @@ impl Family {
         };
         self.rate = believable(self.role, estimate);
         let margin = self.margin(arms, policy);
-        let alternatives = alternatives(self.role, policy);
+        let alternatives = self.role.alternatives(policy);
         for (component, alternative) in self.components.iter_mut().zip(alternatives) {
             component.factors = factors(alternative, self.rate, margin, arms).1;
         }
@@ -164,7 +163,9 @@ impl Family {
 
     /// Returns the component that says most.
     pub(super) fn loudest(&self, policy: &Policy) -> Option<Spoken> {
-        let spoken = alternatives(self.role, policy)
+        let spoken = self
+            .role
+            .alternatives(policy)
             .into_iter()
             .zip(self.log_values())
             .map(|(alternative, log_value)| Spoken { alternative, log_value });
@@ -176,18 +177,6 @@ impl Family {
             Role::Latency(_) => policy.latency,
             Role::ErrorOdds | Role::ErrorAbsolute | Role::Route(_) => policy.error_margin(arms),
         }
-    }
-}
-
-/// Returns the rates a role looks for.
-fn alternatives(role: Role, policy: &Policy) -> Vec<Alternative> {
-    let of_errors: [Alternative; ERROR_COMPONENTS] = policy.error_alternatives();
-    let odds = policy.error_odds.len();
-    match role {
-        Role::ErrorOdds => of_errors[..odds].to_vec(),
-        Role::ErrorAbsolute => of_errors[odds..].to_vec(),
-        Role::Latency(_) => policy.latency_alternatives().to_vec(),
-        Role::Route(_) => of_errors.to_vec(),
     }
 }
 

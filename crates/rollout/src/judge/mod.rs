@@ -1,13 +1,17 @@
 //! Judges a candidate by the requests both sides answered. Part of the state: folded from the journal, never polled.
 //! `watch` is what the machine speaks to; `process` holds the evidence, `calibration` what is known of the service.
 
-mod calibration;
+pub mod buckets;
+pub mod calibrate;
+pub mod calibration;
 mod counts;
 mod evidence;
 mod family;
+pub mod forecast;
 mod gross;
 mod log_space;
 pub mod policy;
+pub mod probes;
 pub mod process;
 pub mod reading;
 mod record;
@@ -21,11 +25,11 @@ mod tests;
 mod turned_away;
 mod watch;
 
-pub use calibration::{Boundaries, CalibratedWeight, Calibration, lower_ms};
+pub use calibration::Calibration;
 pub use counts::{Counts, RouteCounts, Sample};
 pub use evidence::{Evidence, Finding, Verdict};
 pub use record::{
     ClientErrorCounts, ClientErrors, FAILURES_MAX, FailingRequest, Once, ProbeCounts, Record, Slow,
 };
 pub use shared::SAMPLE_MIN;
-pub use watch::{Judge, policy};
+pub use watch::{Judge, SlowFrom, policy};

@@ -21,6 +21,17 @@ pub fn arms(weight: f64) -> Arms {
     if weight >= ALONE_FROM { Arms::Alone } else { Arms::Both { share: weight } }
 }
 
+/// What is compared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Metric {
+    Errors,
+    /// Requests slower than the threshold of this place: p50, p90, p99, p99.9.
+    Latency(u8),
+    /// Errors of the route of this place.
+    Route(u8),
+}
+
 /// What dependence between requests leaves of a component's evidence: what is gained is multiplied, then capped.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Pair {
@@ -221,6 +232,15 @@ impl Policy {
 
     pub fn latency_alternatives(&self) -> [Alternative; LATENCY_COMPONENTS] {
         self.latency_odds.map(Alternative::Odds)
+    }
+
+    /// Returns v, the weight of one component in the average.
+    pub fn component_weight(&self, metric: Metric) -> f64 {
+        match metric {
+            Metric::Errors => self.weight_errors / ERROR_COMPONENTS as f64,
+            Metric::Latency(_) => self.weight_latency / (LATENCIES * LATENCY_COMPONENTS) as f64,
+            Metric::Route(_) => self.weight_routes / (ROUTES_MAX * ERROR_COMPONENTS) as f64,
+        }
     }
 
     /// Returns Γ(t), the belief in a start after `seconds`.

@@ -104,12 +104,10 @@ impl Test {
             broken: false,
             policy,
         };
-        let per_error = test.policy.weight_errors / test.policy.error_alternatives().len() as f64;
-        let (odds, absolute) = (test.policy.error_odds.len(), test.policy.error_absolute.len());
-        test.join(Role::ErrorOdds, error_rate_once, per_error * odds as f64);
-        test.join(Role::ErrorAbsolute, error_rate, per_error * absolute as f64);
+        test.join(Role::ErrorOdds, error_rate_once);
+        test.join(Role::ErrorAbsolute, error_rate);
         for (route, rate) in (0..).zip(route_error_rates) {
-            test.join(Role::Route(route), rate, test.policy.weight_routes / ROUTES_MAX as f64);
+            test.join(Role::Route(route), rate);
         }
         if let Some(rates) = slow_rates {
             test.join_latency(rates);
@@ -119,17 +117,17 @@ impl Test {
     }
 
     /// Adds a family as if all starts so far lay now, which keeps M what it is.
-    fn join(&mut self, role: Role, reference: f64, weight: f64) {
+    fn join(&mut self, role: Role, reference: f64) {
         let known = reference.is_finite();
         self.broken |= !known;
         let reference = if known { reference } else { self.policy.cold.error_rate };
         let started = libm::log(1.0 - self.tail);
-        self.families.push(Family::new(role, reference, weight, started, &self.policy));
+        self.families.push(Family::new(role, reference, started, &self.policy));
     }
 
     fn join_latency(&mut self, rates: [f64; LATENCIES]) {
         for (threshold, rate) in (0..).zip(rates) {
-            self.join(Role::Latency(threshold), rate, self.policy.weight_latency / LATENCIES as f64);
+            self.join(Role::Latency(threshold), rate);
         }
     }
 

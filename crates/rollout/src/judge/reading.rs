@@ -4,7 +4,7 @@
 use super::counts::{Role, Sample};
 use super::family::Family;
 use super::log_space;
-use super::policy::{LATENCIES, Policy, ROUTES_MAX, arms};
+use super::policy::{Metric, Policy, arms};
 use super::process::{Acting, Test};
 use super::ripr::Alternative;
 use super::safety::Safety;
@@ -27,27 +27,6 @@ pub struct Strongest {
     pub seen: Sample,
 }
 
-/// What is compared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum Metric {
-    Errors,
-    /// Requests slower than the threshold of this place: p50, p90, p99, p99.9.
-    Latency(u8),
-    /// Errors of the route of this place.
-    Route(u8),
-}
-
-impl From<Role> for Metric {
-    fn from(role: Role) -> Self {
-        match role {
-            Role::ErrorOdds | Role::ErrorAbsolute => Metric::Errors,
-            Role::Latency(threshold) => Metric::Latency(threshold),
-            Role::Route(route) => Metric::Route(route),
-        }
-    }
-}
-
 impl Test {
     /// Returns ln M, 0 before the first record.
     pub fn log_m(&self) -> f64 {
@@ -61,21 +40,10 @@ impl Test {
 
     fn average(&self, counts: impl Fn(Role) -> bool + Copy) -> f64 {
         let families = self.families.iter().filter(|family| counts(family.role));
-        let weight: f64 = families.clone().map(|family| self.weight_of(family.role)).sum();
+        let weight: f64 = families.clone().map(|family| family.role.weight(&self.policy)).sum();
         let unstarted = libm::log(1.0 - weight + weight * self.tail);
         let started = families.flat_map(Family::log_values);
         log_space::sum(std::iter::once(unstarted).chain(started))
-    }
-
-    fn weight_of(&self, role: Role) -> f64 {
-        let policy = &self.policy;
-        let per_error = policy.weight_errors / policy.error_alternatives().len() as f64;
-        match role {
-            Role::ErrorOdds => per_error * policy.error_odds.len() as f64,
-            Role::ErrorAbsolute => per_error * policy.error_absolute.len() as f64,
-            Role::Latency(_) => policy.weight_latency / LATENCIES as f64,
-            Role::Route(_) => policy.weight_routes / ROUTES_MAX as f64,
-        }
     }
 
     /// Returns what the acting evidence must reach.
@@ -144,7 +112,7 @@ impl Test {
         let limit = family.margin(arms(self.weight), &self.policy).bounded_limit(family.rate);
         let candidate_rate = spoken.alternative.rate(limit);
         Strongest {
-            metric: family.role.into(),
+            metric: family.role.metric(),
             alternative: spoken.alternative,
             log_value: spoken.log_value,
             candidate_rate,

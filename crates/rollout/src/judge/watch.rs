@@ -1,15 +1,14 @@
 //! Judges one candidate: folds the seconds of its watch and says better or equal, worse, or not enough evidence.
 //! Part of the state: what it is follows from the journal alone. See `process` for the evidence itself.
 
-use super::calibration::{Boundaries, Calibration};
+use super::calibration::Calibration;
 use super::counts::Counts;
 use super::evidence::{Evidence, Finding, Verdict};
 use super::gross::GrossFailure;
-use super::policy::{Pair, Pairs, Policy, arms};
+use super::policy::{LATENCIES, Metric, Pair, Pairs, Policy, arms};
 use super::process::{Acting, Reference, Test};
-use super::reading::Metric;
 use super::record::{FailingRequest, ProbeCounts, Record};
-use super::ripr::Margin;
+use super::ripr::{Arms, Margin};
 use super::share::ShareWatch;
 use super::shared::SharedFault;
 use super::turned_away::TurnedAway;
@@ -68,6 +67,14 @@ struct Seen {
     stable_errors: u64,
 }
 
+/// Where latencies begin to count as slow, in histogram buckets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SlowFrom {
+    pub stable: [i16; LATENCIES],
+    /// Shifted by the margin.
+    pub candidate: [i16; LATENCIES],
+}
+
 /// Taking facts in.
 impl Judge {
     /// Begins to watch with the constants of a cold start.
@@ -104,7 +111,7 @@ impl Judge {
             && self
                 .calibration
                 .as_ref()
-                .is_none_or(|known| known.boundaries.is_none() && calibration.boundaries.is_some())
+                .is_none_or(|known| known.latency.is_none() && calibration.latency.is_some())
     }
 
     /// Learns what the service's own traffic says. Thresholds stay for the whole watch; pairs count from the next weight on.
@@ -114,8 +121,8 @@ impl Judge {
         }
         self.calibration = Some(calibration.clone());
         let pairs = self.pairs(self.weight);
-        if let (Some(test), Some(rates)) = (&mut self.test, calibration.slow_rates) {
-            test.watch_latency(rates, &pairs);
+        if let (Some(test), Some(known)) = (&mut self.test, calibration.latency) {
+            test.watch_latency(known.slow_rates, &pairs);
         }
     }
 
@@ -208,17 +215,19 @@ impl Judge {
     /// A candidate alone is compared with another time: that is trusted only when much of it is known, and not for long.
     fn choose_who_acts(&mut self) {
         let Some(test) = &mut self.test else { return };
-        let alone = self.weight == Weight::FULL;
-        let known = self.calibration.as_ref().is_some_and(|known| {
-            known.pairs(Weight::FULL).is_some() && known.hours >= self.policy.calibration.hours_alone_min
+        let known = self.calibration.as_ref();
+        let grown_stale = self.weight == Weight::FULL && self.alone_seconds >= ALONE_SECONDS;
+        test.set_acting(match (known, arms(self.weight.share())) {
+            (Some(known), _) if !grown_stale => known.acting(&self.policy, self.weight.share()),
+            (_, Arms::Alone) => Acting::Absolute,
+            (_, Arms::Both { .. }) => Acting::All,
         });
-        let odds_count = !alone || (known && self.alone_seconds < ALONE_SECONDS);
-        test.set_acting(if odds_count { Acting::All } else { Acting::Absolute });
     }
 
     fn pairs(&self, weight: Weight) -> Pairs {
-        let known = self.calibration.as_ref().and_then(|known| known.pairs(weight));
-        let mut pairs = known.unwrap_or_else(|| self.policy.uncalibrated(arms(weight.share())));
+        let share = weight.share();
+        let known = self.calibration.as_ref().map(|known| known.pairs(&self.policy, share));
+        let mut pairs = known.unwrap_or_else(|| self.policy.uncalibrated(arms(share)));
         for unused in pairs.latency.iter_mut().skip(self.quantiles.len()) {
             *unused = [Pair::default(); 4];
         }
@@ -226,18 +235,8 @@ impl Judge {
     }
 
     fn reference(&self) -> Reference {
-        match &self.calibration {
-            Some(known) if known.hours > 0.0 => known.reference(),
-            known => Reference {
-                slow_rates: known.as_ref().and_then(|known| known.slow_rates),
-                route_error_rates: known.as_ref().map_or(Vec::new(), |known| known.route_error_rates.clone()),
-                ..Reference::errors(self.cold_error_rate())
-            },
-        }
-    }
-
-    fn cold_error_rate(&self) -> f64 {
-        cold_rate(self.policy.cold.error_rate, self.before)
+        let known = self.calibration.as_ref().map(Calibration::reference);
+        known.unwrap_or_else(|| Reference::errors(cold_rate(self.policy.cold.error_rate, self.before)))
     }
 }
 
@@ -347,15 +346,15 @@ impl Judge {
     }
 
     /// Returns the histogram buckets from which on a request counts as slow.
-    pub fn boundaries(&self) -> Option<Boundaries> {
-        let stable = self.calibration.as_ref()?.boundaries?;
+    pub fn slow_from(&self) -> Option<SlowFrom> {
+        let stable = self.calibration.as_ref()?.latency?.boundaries.indexes();
         let shift = i16::from(self.margin_buckets);
-        Some(Boundaries { stable, candidate: stable.map(|boundary| boundary.saturating_add(shift)) })
+        Some(SlowFrom { stable, candidate: stable.map(|boundary| boundary.saturating_add(shift)) })
     }
 
-    /// Returns the routes that are judged on their own.
-    pub fn routes(&self) -> &[String] {
-        self.calibration.as_ref().map_or(&[], |known| known.route_names.as_slice())
+    /// Returns the templates of the routes that are judged on their own.
+    pub fn routes(&self) -> impl Iterator<Item = &str> {
+        self.calibration.iter().flat_map(|known| &known.routes).map(|route| route.template.as_str())
     }
 
     fn evidence(&self) -> Evidence {
@@ -369,7 +368,10 @@ impl Judge {
             stable_requests: seen.stable_requests,
             stable_errors: seen.stable_errors,
             weight: Some(self.weight),
-            cold: self.calibration.as_ref().is_none_or(|known| known.pairs(self.weight).is_none()),
+            cold: self
+                .calibration
+                .as_ref()
+                .is_none_or(|known| !known.is_calibrated(&self.policy, self.weight.share())),
             warm_up_seconds: u64::from(self.policy.latency_warmup_seconds).min(seen.seconds),
             shared_seconds: self.shared_seconds,
             probes: self.probes,
@@ -406,8 +408,8 @@ impl Judge {
             evidence.stable_errors = strongest.seen.stable_hits;
         }
         if let Metric::Latency(threshold) = strongest.metric {
-            let boundary = self.boundaries().map(|boundaries| boundaries.candidate[usize::from(threshold)]);
-            evidence.slower_than_ms = boundary.map(super::calibration::lower_ms);
+            let slow_from = self.slow_from().map(|slow| slow.candidate[usize::from(threshold)]);
+            evidence.slower_than_ms = slow_from.map(super::buckets::lower_ms);
         }
     }
 
@@ -419,8 +421,7 @@ impl Judge {
                 format!("latency p{}", quantile * 100.0)
             }
             Metric::Route(route) => {
-                let name = self.routes().get(usize::from(route));
-                format!("errors of {}", name.map_or("a route", String::as_str))
+                format!("errors of {}", self.routes().nth(usize::from(route)).unwrap_or("a route"))
             }
         }
     }

@@ -47,7 +47,7 @@ impl State {
             candidate,
             sticky: settings.sticky.clone(),
             allow: settings.allow.clone(),
-            user: None,
+            user: settings.judge.user.clone(),
             maintenance: self.maintenance.clone(),
             connections: settings.connections.clone(),
         })

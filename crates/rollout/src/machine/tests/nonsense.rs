@@ -5,6 +5,8 @@ use super::sim::{Sim, blue_green, canary};
 use super::stages::{STAGES, stage};
 use crate::change::{Ended, TaskId, changes};
 use crate::event::{DeploymentKind, Event, Outcome, Requested, ReturnReason, ServedBy, VerdictWord};
+use crate::judge::buckets::Boundaries;
+use crate::judge::calibration::Thresholds;
 use crate::judge::{Calibration, Evidence, Finding, Once, ProbeCounts, Record, Slow};
 use crate::machine::{
     EdgeWorld, Fact, MonitorAnswer, MonitorRound, OperatorCommand, Presence, ReplicaWorld, State, World,
@@ -81,8 +83,10 @@ impl Draw {
             hours: self.of(&rates),
             error_rate: self.of(&rates),
             error_rate_once: self.of(&rates),
-            boundaries: self.yes().then_some([i16::MAX; 4]),
-            slow_rates: self.yes().then(|| [self.of(&rates); 4]),
+            latency: self.yes().then(|| Thresholds {
+                boundaries: Boundaries::at([i16::MAX; 4]),
+                slow_rates: [self.of(&rates); 4],
+            }),
             ..Calibration::default()
         }
     }

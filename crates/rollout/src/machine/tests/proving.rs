@@ -4,6 +4,8 @@
 use super::sim::{Sim, blue_green, canary};
 use crate::event::{Event, Outcome, ReturnReason};
 use crate::judge::Calibration;
+use crate::judge::buckets::Boundaries;
+use crate::judge::calibration::Thresholds;
 use crate::names::{Millis, Weight};
 use crate::plan::{Monitor, MonitorAsk, MonitorCheck, RolloutSettings, Unproven};
 
@@ -206,7 +208,7 @@ fn a_calibration_is_taken_once_and_thresholds_that_come_later_too() {
     let mut sim = Sim::serving_v1();
     sim.plan = patient();
     sim.deploy("v2");
-    let blind = Calibration { boundaries: None, slow_rates: None, ..calibration() };
+    let blind = Calibration { latency: None, ..calibration() };
 
     for _ in 0..3 {
         sim.calibrate(blind.clone());
@@ -243,8 +245,10 @@ fn answers_404_of_both_are_no_finding() {
 
 pub fn calibration() -> Calibration {
     Calibration {
-        boundaries: Some([200, 220, 260, 300]),
-        slow_rates: Some([0.5, 0.1, 0.01, 0.001]),
+        latency: Some(Thresholds {
+            boundaries: Boundaries::at([200, 220, 260, 300]),
+            slow_rates: [0.5, 0.1, 0.01, 0.001],
+        }),
         error_rate: 0.001,
         error_rate_once: 0.001,
         ..Calibration::default()

@@ -365,7 +365,7 @@ impl Sim {
     }
 
     fn slow(&self, candidate: Option<Revision>, nc: u64, stable: Option<Revision>, nb: u64) -> Option<Slow> {
-        self.state.judge()?.boundaries()?;
+        self.state.judge()?.slow_from()?;
         let of = |revision, requests: u64| {
             let times = self.script(&self.scripts.slowness, revision).unwrap_or(1.0);
             [0.5, 0.1, 0.01, 0.001]
