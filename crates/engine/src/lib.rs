@@ -12,6 +12,7 @@ mod http;
 pub mod journal;
 mod life;
 mod probe;
+pub mod reference;
 mod run;
 mod samples;
 mod targets;
