@@ -13,6 +13,7 @@ pub mod journal;
 mod life;
 mod monitor;
 mod probe;
+pub mod reference;
 mod run;
 mod samples;
 mod targets;

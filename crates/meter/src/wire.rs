@@ -132,6 +132,18 @@ pub struct ErrorCounts {
     pub early_eof: u64,
 }
 
+impl SecondRecord {
+    /// Returns what the record says of one target.
+    pub fn of(&self, target: &str) -> SecondRecord {
+        SecondRecord {
+            rows: self.rows.iter().filter(|row| row.target == target).cloned().collect(),
+            arms: self.arms.iter().filter(|arm| arm.target == target).cloned().collect(),
+            failures: self.failures.iter().filter(|failure| failure.target == target).cloned().collect(),
+            ..*self
+        }
+    }
+}
+
 impl CountRow {
     /// Adds another row's counts; the labels stay.
     pub fn add(&mut self, other: &CountRow) {
