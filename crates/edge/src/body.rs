@@ -158,12 +158,17 @@ impl Passed {
         let polled = Pin::new(&mut self.body).poll_frame(context);
         match &polled {
             Poll::Ready(Some(Ok(frame))) => {
+                if let Some(trailers) = frame.trailers_ref() {
+                    self.ledger.ended_with(trailers);
+                    // Nothing follows trailers, and the server asks for nothing more.
+                    self.end(Outcome::Answered);
+                }
                 self.ledger.add_bytes(frame.data_ref().map_or(0, Bytes::len));
                 if let Some(silence) = &mut self.silence {
                     silence.since = Instant::now();
                 }
                 // The server may drop a body that says it has ended without asking for its end.
-                if self.body.is_end_stream() {
+                if !self.ended && self.body.is_end_stream() {
                     self.end(Outcome::Answered);
                 }
             }

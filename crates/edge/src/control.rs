@@ -1,14 +1,15 @@
 //! Takes the engine's orders one at a time, closes each second of the counts, and knows the state of the whole edge.
 //! Refuses what `tables` refuses; lets no request wait for it.
 
-use crate::count::{self, Ring, Shard};
+use crate::count::{self, Counted, Shard};
+use crate::ring::Ring;
 use crate::store::{Record, Store};
 use crate::tables::{Refusal, Tables};
 use crate::worker::Command;
 use crate::{clock, limits};
 use futures_util::future::join_all;
 use manifest::edge::{Accepted, EdgeState, EdgeTable, Proof, Withdrawal};
-use meter::wire::{CountRow, SecondRecord};
+use meter::wire::SecondRecord;
 use rollout::names::Target;
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
@@ -182,9 +183,9 @@ impl Control {
 
     fn close_second(&self, second: u64) {
         let tables = self.tables.borrow();
-        let rows = count::close(self.shards.iter().cloned(), tables.targets());
-        let zeros = || -> Vec<CountRow> { count::close(std::iter::empty(), tables.targets()) };
-        self.ring.borrow_mut().close(second, rows, zeros);
+        let counted = count::close(self.shards.iter().cloned(), tables.targets());
+        let zeros = || -> Counted { count::close(std::iter::empty(), tables.targets()) };
+        self.ring.borrow_mut().close(second, counted, zeros);
         self.closed.notify_waiters();
     }
 }

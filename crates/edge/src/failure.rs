@@ -40,12 +40,15 @@ pub(crate) enum Failure {
     Drained,
 }
 
-/// Which column of the counts a request without an answer belongs to.
+/// Which column of the counts a request belongs to that did not end well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Column {
     ClientError,
+    Unauthorized,
+    NotFound,
     ClientAbort,
     Status,
+    Limited,
     Connect,
     Reset,
     Timeout,
@@ -53,11 +56,56 @@ pub(crate) enum Column {
 }
 
 impl Column {
+    /// Returns the column of an answer by its status; None for one that is well.
+    pub(crate) fn of_status(status: u16) -> Option<Self> {
+        match status {
+            500.. => Some(Self::Status),
+            // Issued by the service, both say that it could not keep up.
+            408 | 429 => Some(Self::Limited),
+            401 | 403 => Some(Self::Unauthorized),
+            404 | 410 => Some(Self::NotFound),
+            400.. => Some(Self::ClientError),
+            _ => None,
+        }
+    }
+
+    /// Whether it speaks against the release.
+    pub(crate) fn is_error(self) -> bool {
+        match self {
+            Self::ClientError | Self::Unauthorized | Self::NotFound | Self::ClientAbort => false,
+            Self::Status | Self::Limited | Self::Connect | Self::Reset | Self::Timeout | Self::EarlyEof => {
+                true
+            }
+        }
+    }
+
+    /// Returns the name of an error's class, as `ErrorCounts` has it.
+    pub(crate) fn class(self) -> &'static str {
+        match self {
+            Self::ClientError => "client_error",
+            Self::Unauthorized => "unauthorized",
+            Self::NotFound => "not_found",
+            Self::ClientAbort => "client_abort",
+            Self::Status => "status",
+            Self::Limited => "limited",
+            Self::Connect => "connect",
+            Self::Reset => "reset",
+            Self::Timeout => "timeout",
+            Self::EarlyEof => "early_eof",
+        }
+    }
+
     pub(crate) fn add(self, row: &mut CountRow) {
+        if matches!(self, Self::Unauthorized | Self::NotFound) {
+            row.client_errors += 1;
+        }
         let cell = match self {
             Self::ClientError => &mut row.client_errors,
+            Self::Unauthorized => &mut row.unauthorized,
+            Self::NotFound => &mut row.not_found,
             Self::ClientAbort => &mut row.client_aborts,
             Self::Status => &mut row.errors.status,
+            Self::Limited => &mut row.errors.limited,
             Self::Connect => &mut row.errors.connect,
             Self::Reset => &mut row.errors.reset,
             Self::Timeout => &mut row.errors.timeout,

@@ -64,7 +64,8 @@ async fn pass(
     let Some(arm) = draw.arm else {
         return ledger.refuse(&Failure::NothingStable(place.target.routes().target.clone()), None);
     };
-    ledger.assign(&place.target, arm, draw.bucket, draw.allowed);
+    let user = worker.repeats.user(place.target.routes().user.as_ref(), &parts.headers);
+    ledger.assign(&place.target, arm, &draw, user);
     let order = match order(worker, client, authority, place, arm, &parts, &ledger) {
         Ok(order) => order,
         Err(failure) => return ledger.refuse(&failure, Some(arm)),
@@ -121,7 +122,7 @@ fn answer(
     let (mut head, body) = response.into_parts();
     // The version belongs to the connection: an HTTP/1.0 replica must not end the client's kept connection.
     head.version = http::Version::HTTP_11;
-    ledger.answered(head.status);
+    ledger.answered(head.status, &head.headers);
     if is_event_stream(&head.headers) {
         claim.lengthen(Kind::Sse);
         worker.reconsider_drains();
@@ -152,7 +153,7 @@ fn switch(
     client.line.pass();
     tokio::task::spawn_local(upgrade::splice(on_upgrade, hyper::upgrade::on(&mut response), claim));
     let (mut head, _) = response.into_parts();
-    ledger.answered(head.status);
+    ledger.answered(head.status, &head.headers);
     ledger.settle(Outcome::Answered);
     finish_head(&mut head.headers, place, arm, &ledger, true);
     Response::from_parts(head, Reply::own(""))

@@ -8,11 +8,15 @@ use crate::client::Client;
 use crate::clock;
 use crate::count::{Ending, Subject};
 use crate::failure::{Column, Failure};
+use crate::grpc;
 use crate::headers;
+use crate::redact;
 use crate::route::{ArmRoutes, TargetRoutes};
+use crate::split::Draw;
 use crate::worker::Worker;
 use http::request::Parts;
-use http::{HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use meter::wire::FailingRequest;
 use rollout::names::Millis;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -33,6 +37,16 @@ pub(crate) enum Outcome {
     Silent,
 }
 
+/// What a gRPC answer says of itself besides its status.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Grpc {
+    /// It is not gRPC.
+    No,
+    /// Its trailers will say.
+    Unfinished,
+    Failed,
+}
+
 /// The account of one request.
 pub(crate) struct Ledger {
     worker: Rc<Worker>,
@@ -43,10 +57,13 @@ pub(crate) struct Ledger {
     method: http::Method,
     uri: http::Uri,
     subject: Option<Subject>,
+    /// The number of the user where the table tells users apart.
+    user: Option<u64>,
     replica: Option<Arc<Replica>>,
     /// Zero until the answer's head is known.
     status: u16,
     head_after: Option<Duration>,
+    grpc: Grpc,
     bytes: u64,
     settled: bool,
 }
@@ -62,9 +79,11 @@ impl Ledger {
             method: parts.method.clone(),
             uri: parts.uri.clone(),
             subject: None,
+            user: None,
             replica: None,
             status: 0,
             head_after: None,
+            grpc: Grpc::No,
             bytes: 0,
             settled: false,
         }
@@ -75,13 +94,20 @@ impl Ledger {
     }
 
     /// Notes which arm was drawn; from now on the request is counted.
-    pub(crate) fn assign(&mut self, target: &TargetRoutes, arm: &ArmRoutes, bucket: u8, allowed: bool) {
+    pub(crate) fn assign(
+        &mut self,
+        target: &TargetRoutes,
+        arm: &ArmRoutes,
+        draw: &Draw<'_>,
+        user: Option<u64>,
+    ) {
+        self.user = user;
         self.subject = Some(Subject {
             target: Arc::clone(&target.name),
             revision: arm.revision,
             replica: None,
-            bucket,
-            allowed,
+            bucket: draw.bucket,
+            allowed: draw.allowed,
             route: target.template(self.uri.path()),
         });
     }
@@ -92,9 +118,19 @@ impl Ledger {
     }
 
     /// Notes the head of the replica's answer.
-    pub(crate) fn answered(&mut self, status: StatusCode) {
+    pub(crate) fn answered(&mut self, status: StatusCode, head: &HeaderMap) {
         self.status = status.as_u16();
         self.head_after = Some(self.started.elapsed());
+        if grpc::is_grpc(head) {
+            self.grpc = if grpc::has_failed(head) { Grpc::Failed } else { Grpc::Unfinished };
+        }
+    }
+
+    /// Notes the trailers of the replica's answer.
+    pub(crate) fn ended_with(&mut self, trailers: &HeaderMap) {
+        if self.grpc == Grpc::Unfinished && grpc::has_failed(trailers) {
+            self.grpc = Grpc::Failed;
+        }
     }
 
     pub(crate) fn add_bytes(&mut self, count: usize) {
@@ -103,12 +139,11 @@ impl Ledger {
 
     /// Closes the account of an answer that was passed on.
     pub(crate) fn settle(&mut self, outcome: Outcome) {
-        let status_column = match self.status {
-            500.. => Some(Column::Status),
-            400..500 => Some(Column::ClientError),
-            _ => None,
-        };
+        let status_column = Column::of_status(self.status);
         let (column, error) = match outcome {
+            Outcome::Answered | Outcome::Ended if self.grpc == Grpc::Failed => {
+                (Some(Column::Status), Some("grpc"))
+            }
             Outcome::Answered | Outcome::Ended => (status_column, None),
             // A request is in one class at most: what the status says already is not said twice.
             Outcome::EarlyEof if self.status >= 500 => (status_column, Some("early_eof")),
@@ -161,14 +196,45 @@ impl Ledger {
         }
         if let Some(subject) = &mut self.subject {
             subject.replica.clone_from(&self.replica);
-            let faultless = matches!(column, None | Some(Column::ClientError));
-            let latency_ms =
-                self.head_after.filter(|_| faultless).map(|head_after| head_after.as_secs_f64() * 1e3);
-            self.worker.shard.count(subject, Ending { column, latency_ms });
+        }
+        if let Some(subject) = &self.subject {
+            self.count(subject, column, error);
         }
         if let Some(log) = &self.worker.access_log {
             log.write(self.entry(error));
         }
+    }
+
+    fn count(&self, subject: &Subject, column: Option<Column>, error: Option<&'static str>) {
+        let answered = column != Some(Column::ClientAbort);
+        let Some(failed) = column.filter(|column| column.is_error()) else {
+            let latency_ms = self.head_after.filter(|_| answered).map(|after| after.as_secs_f64() * 1e3);
+            return self.worker.shard.count(subject, Ending { column, repeated: false, latency_ms });
+        };
+        let endpoint = || match &subject.route {
+            Some(template) => template.to_string(),
+            None => redact::path(self.uri.path()),
+        };
+        let repeated = self.user.is_some_and(|user| {
+            self.worker.repeats.note(user, subject, (self.method.as_str(), &endpoint()), Instant::now())
+        });
+        self.worker.shard.count(subject, Ending { column, repeated, latency_ms: None });
+        // What the allow list met is not judged, so it is no sample of what was.
+        if subject.allowed {
+            return;
+        }
+        self.worker.shard.sample(subject, self.worker.random.next(), || FailingRequest {
+            target: subject.target.to_string(),
+            revision: subject.revision.0,
+            replica: subject.replica.as_ref().map(|replica| replica.name.to_string()).unwrap_or_default(),
+            at_ms: self.time.0,
+            method: redact::method(&self.method).to_owned(),
+            path: endpoint(),
+            parameters: redact::parameters(self.uri.query()),
+            status: self.status,
+            class: error.unwrap_or(failed.class()).to_owned(),
+            latency_ms: (self.started.elapsed().as_secs_f64() * 1e6).round() / 1e3,
+        });
     }
 
     fn entry(&self, error: Option<&'static str>) -> Entry {

@@ -6,6 +6,7 @@ use crate::config::EdgeConfig;
 use crate::control::Control;
 use crate::count::Shard;
 use crate::random::Random;
+use crate::repeats::Repeats;
 use crate::store::Store;
 use crate::tables::Tables;
 use crate::worker::{self, Command, Setup};
@@ -179,7 +180,7 @@ fn start_workers(
     access_log: Option<AccessLog>,
     stop: &watch::Sender<bool>,
 ) -> Result<Started, EdgeError> {
-    let routes = Arc::new(tables.routes());
+    let (routes, repeats) = (Arc::new(tables.routes()), Arc::<Repeats>::default());
     let count = config.workers.max(1);
     let (mut senders, mut shards, mut workers) = (Vec::new(), Vec::new(), Vec::new());
     for index in 0..count {
@@ -190,6 +191,7 @@ fn start_workers(
             routes: Arc::clone(&routes),
             commands,
             shard: Arc::clone(&shard),
+            repeats: Arc::clone(&repeats),
             access_log: access_log.clone(),
             waits: config.waits,
             forwarded: config.forwarded,

@@ -51,6 +51,14 @@ pub const REQUEST_ID_CHARS: usize = 128;
 
 /// Closed seconds kept for the engine.
 pub const COUNT_SECONDS: usize = 120;
+/// Failing requests of one target and revision kept of a second: a handful says what is wrong, all would be a second log.
+pub const FAILURES_OF_ARM: usize = 3;
+/// Failing requests in one second's record: 20 arms with all of theirs, some 15 kB.
+pub const FAILURES: usize = 60;
+/// How long an error of a user on an endpoint stands for those that follow (rollback.md, 3.6).
+pub const REPEAT: Duration = Duration::from_secs(10);
+/// Errors remembered for that, some 3 MB; beyond, the oldest is forgotten and would be counted again.
+pub const REPEATS: usize = 65_536;
 /// The longest long-poll of the samples.
 pub const SAMPLES_WAIT: Duration = Duration::from_secs(30);
 

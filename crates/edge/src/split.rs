@@ -61,7 +61,8 @@ fn is_allowed(target: &TargetRoutes, headers: &HeaderMap) -> bool {
     })
 }
 
-fn find_cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
+/// Returns the first value of a cookie that is not empty.
+pub(crate) fn find_cookie<'h>(headers: &'h HeaderMap, name: &str) -> Option<&'h [u8]> {
     let pairs =
         headers.get_all(header::COOKIE).iter().flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
     pairs.map(<[u8]>::trim_ascii).find_map(|pair| {

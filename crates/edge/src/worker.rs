@@ -8,6 +8,7 @@ use crate::config::{Forwarded, Waits};
 use crate::count::Shard;
 use crate::pool::Pool;
 use crate::random::Random;
+use crate::repeats::Repeats;
 use crate::route::Routes;
 use crate::{drain, limits, listener, prove};
 use manifest::edge::Proof;
@@ -36,6 +37,7 @@ pub(crate) struct Setup {
     pub(crate) routes: Arc<Routes>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) shard: Arc<Shard>,
+    pub(crate) repeats: Arc<Repeats>,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) waits: Waits,
     pub(crate) forwarded: Forwarded,
@@ -53,6 +55,7 @@ pub(crate) struct Worker {
     pub(crate) pool: Rc<Pool>,
     pub(crate) random: Random,
     pub(crate) shard: Arc<Shard>,
+    pub(crate) repeats: Arc<Repeats>,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) waits: Waits,
     pub(crate) forwarded: Forwarded,
@@ -96,7 +99,7 @@ pub(crate) fn run(setup: Setup) -> io::Result<()> {
 }
 
 async fn live(setup: Setup) -> io::Result<()> {
-    let Setup { listeners, routes, commands, shard, access_log, waits, forwarded, stop } = setup;
+    let Setup { listeners, routes, commands, shard, repeats, access_log, waits, forwarded, stop } = setup;
     let worker = Rc::new(Worker {
         routes: RefCell::new(routes),
         swapped: Notify::new(),
@@ -105,6 +108,7 @@ async fn live(setup: Setup) -> io::Result<()> {
         pool: Rc::default(),
         random: Random::seeded(),
         shard,
+        repeats,
         access_log,
         waits,
         forwarded,

@@ -79,8 +79,8 @@ impl Controller {
                 Ok(record) => records.push(record),
                 Err(error) => return (records, Some(error)),
             }
-            // One second is evidence once.
-            if matches!(fact, Fact::Sample(_)) {
+            // One second is evidence once, and so is one answer.
+            if !matches!(fact, Fact::World(_)) {
                 break;
             }
         }
@@ -141,7 +141,7 @@ impl Controller {
 fn replicas(fact: &Fact) -> usize {
     match fact {
         Fact::World(world) => world.revisions.values().map(|presence| presence.replicas.len()).sum(),
-        Fact::Sample(_) => 0,
+        Fact::Sample(_) | Fact::Calibrated(_) | Fact::Answers(_) => 0,
     }
 }
 

@@ -5,14 +5,13 @@ use crate::api::wire::DeploymentView;
 use crate::clock::Clock;
 use crate::controller::{CommandError, Commanded, Controller};
 use crate::executor::Executor;
-use crate::samples;
+use crate::samples::{self, TargetCounts};
 use crate::watcher::Seen;
 use drivers::platform::Platform;
-use meter::wire::CountRow;
 use rollout::change::{Change, changes};
 use rollout::event::{Event, EventRecord};
-use rollout::judge::Record;
-use rollout::machine::{Fact, OperatorCommand, State, WantedTask};
+use rollout::judge::{Calibration, ProbeCounts, Record};
+use rollout::machine::{Fact, MonitorRound, OperatorCommand, State, WantedTask};
 use rollout::names::{Actor, Millis, Revision};
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,10 +35,16 @@ pub enum Message {
     /// The counts of one closed second; None: nobody reported it.
     Second {
         second: u64,
-        rows: Option<Vec<CountRow>>,
+        counts: Option<TargetCounts>,
         /// See `witness`.
         unwell: bool,
     },
+    /// What the service's own traffic says about it.
+    Calibrated(Box<Calibration>),
+    /// What the named checks answered.
+    Answers(MonitorRound),
+    /// Synthetic requests to the candidate since the last of these.
+    Probed(ProbeCounts),
     ClockStepped {
         by_ms: i64,
     },
@@ -62,6 +67,8 @@ pub struct Life<P> {
     pub clock: Arc<Clock>,
     /// When a decision was last taken.
     pub decided_at: Millis,
+    /// Synthetic requests not yet told with a second.
+    pub probed: ProbeCounts,
     /// Told every record, after it is on disk.
     pub tell: Box<dyn Fn(&EventRecord) + Send + Sync>,
 }
@@ -109,9 +116,16 @@ impl<P: Platform> Life<P> {
                 // Who asked may have gone; what was written stays true.
                 let _ = reply.send(answer);
             }
-            Message::Second { second, rows, unwell } => {
-                let record = samples::record(&self.controller.state, second, rows.as_deref());
-                self.step(&Fact::Sample(Record { unwell, ..record }));
+            Message::Second { second, counts, unwell } => {
+                let record = samples::record(&self.controller.state, second, counts.as_ref());
+                let probes = Some(std::mem::take(&mut self.probed)).filter(|probes| probes.asked > 0);
+                self.step(&Fact::Sample(Box::new(Record { unwell, probes, ..record })));
+            }
+            Message::Calibrated(calibration) => self.step(&Fact::Calibrated(calibration)),
+            Message::Answers(round) => self.step(&Fact::Answers(round)),
+            Message::Probed(probes) => {
+                self.probed.asked += probes.asked;
+                self.probed.failed += probes.failed;
             }
             Message::ClockStepped { by_ms } => {
                 let noted =

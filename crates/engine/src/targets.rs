@@ -8,16 +8,18 @@ use crate::edge_link::EdgeLink;
 use crate::executor::{Board, Executor};
 use crate::journal::Damage;
 use crate::life::EngineConfig;
+use crate::monitor::Asker;
 use crate::run::{Life, MAILBOX_MAX, Message};
-use crate::samples;
+use crate::samples::{self, TargetCounts};
 use crate::watcher::{Seen, Watcher};
 use crate::witness::Witness;
 use drivers::artifacts::Store;
 use drivers::platform::Platform;
 use drivers::platform::process::ProcessPlatform;
 use manifest::edge::EdgeState;
-use meter::wire::{CountRow, SecondRecord};
+use meter::wire::SecondRecord;
 use rollout::event::Outcome;
+use rollout::judge::ProbeCounts;
 use rollout::machine::{OperatorCommand, State};
 use rollout::names::{Actor, DeploymentId, Generation, Target};
 use rollout::plan::TargetSettings;
@@ -153,6 +155,7 @@ impl<P: Platform + Wakes> Targets<P> {
             state: state_sender,
             clock: self.clock.clone(),
             decided_at: rollout::names::Millis(0),
+            probed: ProbeCounts::default(),
             tell: Box::new(move |_| heads.send_modify(|count| *count += 1)),
         };
         let watcher = Watcher {
@@ -167,6 +170,14 @@ impl<P: Platform + Wakes> Targets<P> {
         tokio::spawn(life.run());
         tokio::spawn(watcher.run());
         self.platform.wake(poke);
+        let asker = Asker {
+            state: state.clone(),
+            seen: seen.clone(),
+            mailbox: mailbox.clone(),
+            clock: self.clock.clone(),
+        };
+        tokio::spawn(asker.clone().ask_checks());
+        tokio::spawn(asker.probe());
         Handle { state, seen, mailbox }
     }
 
@@ -313,10 +324,7 @@ impl<P: Platform + Wakes> Targets<P> {
         for (target, entry) in self.known() {
             let Entry::Living(handle) = entry else { continue };
             let name = target.to_string();
-            let rows = record
-                .as_ref()
-                .map(|record| record.rows.iter().filter(|row| row.target == name).cloned().collect());
-            handle.feed(second, rows);
+            handle.feed(second, record.as_ref().map(|record| TargetCounts::of(&name, record)));
         }
     }
 
@@ -347,15 +355,15 @@ impl<P: Platform + Wakes> Targets<P> {
 
 impl Handle {
     /// Passes one second on; where it would be held against the candidate, after a witness has been asked.
-    fn feed(&self, second: u64, rows: Option<Vec<CountRow>>) {
+    fn feed(&self, second: u64, counts: Option<TargetCounts>) {
         let witness = {
             let state = self.state.borrow();
-            let record = samples::record(&state, second, rows.as_deref());
+            let record = samples::record(&state, second, counts.as_ref());
             Witness::of(&record, &state, &self.seen.borrow().world)
         };
         let mailbox = self.mailbox.clone();
         // A full mailbox makes this second a missing one: the target is busy writing.
-        let pass_on = move |unwell| drop(mailbox.try_send(Message::Second { second, rows, unwell }));
+        let pass_on = move |unwell| drop(mailbox.try_send(Message::Second { second, counts, unwell }));
         match witness {
             None => pass_on(false),
             Some(witness) => drop(tokio::spawn(async move { pass_on(witness.is_unwell().await) })),

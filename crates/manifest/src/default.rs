@@ -46,6 +46,16 @@ mod tests {
 
         assert_eq!(service.rollout.strategy, Strategy::Canary);
         assert_eq!(service.rollout.checks.len(), 2);
+        assert_eq!(service.rollout.monitor.unwrap().checks.len(), 2);
+    }
+
+    #[test]
+    fn the_deadline_of_the_manual_is_the_computed_one() {
+        let manual = uncommented(&default_text("clinic"));
+        let (manual, _) = manual.split_once("[environment.local.service").unwrap();
+
+        let rollout = read(manual).rollout;
+        assert_eq!(rollout.deadline, rollout.deadline_enough());
     }
 
     #[test]
@@ -63,7 +73,7 @@ mod tests {
     }
 
     /// Keys whose example differs from the default on purpose; the manual says so in words.
-    const EXAMPLES: [&str; 8] = [
+    const EXAMPLES: [&str; 9] = [
         "service.NAME.replicas is not",
         "service.NAME.replicas.min is not",
         "service.NAME.env is not",
@@ -72,6 +82,8 @@ mod tests {
         "service.NAME.rollout.checks is not",
         "service.NAME.rollout.hooks.before_deploy is not",
         "service.NAME.rollout.hooks.after_deploy is not",
+        // Exactly one of `header` and `cookie`.
+        "service.NAME.judge.user.cookie is missing",
     ];
 
     fn compare(section: &Section, value: &toml::Value, missing: &mut Vec<String>) {

@@ -91,14 +91,15 @@ fn apply_strategy(service: &mut ServiceConfig, written: &str) -> Result<(), Over
     if plan.strategy == strategy {
         return Ok(());
     }
-    let computed = RolloutSettings::deadline_for(plan.steps.len(), plan.bake, plan.step_bake);
+    let computed = rollout::deadline_enough(plan);
     plan.strategy = strategy;
     plan.steps = rollout::default_steps(strategy);
+    plan.hold_back = RolloutSettings::hold_back_for(strategy);
     // A deadline nobody wrote follows the steps it was computed from.
     if plan.deadline == computed {
-        plan.deadline = RolloutSettings::deadline_for(plan.steps.len(), plan.bake, plan.step_bake);
+        plan.deadline = rollout::deadline_enough(plan);
     }
-    let least = RolloutSettings::least_time(plan.steps.len(), plan.bake, plan.step_bake);
+    let least = rollout::least_time(plan);
     if plan.deadline < least {
         return Err(OverrideError::Deadline {
             service: service.name.clone(),
@@ -144,8 +145,35 @@ mod tests {
         strategy("canary").apply(&mut service).unwrap();
 
         assert_eq!(service.rollout.steps.len(), 3);
-        let RolloutSettings { bake, step_bake, deadline, .. } = service.rollout;
-        assert_eq!(deadline, RolloutSettings::deadline_for(3, bake, step_bake));
+        assert_eq!(service.rollout.deadline, service.rollout.deadline_enough());
+    }
+
+    #[test]
+    fn another_strategy_brings_its_hold_back_and_keeps_the_judge() {
+        let rest = "bake = \"1m\"\nbake_min = \"10s\"\nbake_max = \"5m\"\nunproven = \"hold\"";
+        let judge = "[service.web.judge]\nfalse_rollback = 0.001\nfirst_look = \"1m\"\nlatency = \"off\"";
+        let text = |strategy, hold_back| {
+            format!("[service.web.rollout]\nstrategy = \"{strategy}\"\n{hold_back}{rest}\n{judge}\n")
+        };
+        for (from, to) in [("blue-green", "canary"), ("canary", "blue-green")] {
+            let mut changed = service(&text(from, ""));
+
+            strategy(to).apply(&mut changed).unwrap();
+
+            assert_eq!(changed, service(&text(to, "")), "from {from} to {to}");
+        }
+        let mut written = service(&text("canary", "hold_back = \"20%\"\n"));
+        strategy("blue-green").apply(&mut written).unwrap();
+        assert_eq!(written.rollout.hold_back.percent(), 0);
+    }
+
+    #[test]
+    fn the_same_strategy_keeps_a_hold_back_that_was_written() {
+        let mut same = service("rollout = { strategy = \"canary\", hold_back = \"off\" }");
+
+        strategy("canary").apply(&mut same).unwrap();
+
+        assert_eq!(same.rollout.hold_back.percent(), 0);
     }
 
     #[test]

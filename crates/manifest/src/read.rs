@@ -6,9 +6,10 @@ mod keys;
 use crate::error::{Kind, Mistake, Span};
 use crate::sections::text::{self, Text};
 use crate::sections::{Key, Section, Shape};
-use crate::units::{self, Refusal, duration_text, size_text};
+use crate::units::{self, Refusal, bucket_percent, duration_text, size_text};
 use crate::values::{
-    bounded_integer, command_as_list, no_choice, of_kind, shown, text_of, within, wrong_type,
+    bounded_integer, command_as_list, fraction, no_choice, of_kind, quantile, share, shown, text_of, within,
+    wrong_type,
 };
 use rollout::names::{Millis, Weight};
 use serde::Deserialize;
@@ -85,8 +86,18 @@ impl<'r> Fields<'r> {
         self.table.get(name).is_some_and(|value| value.get_ref().is_array())
     }
 
+    /// Returns how many elements a list has as it is written.
+    pub fn list_len(&self, name: &str) -> Option<usize> {
+        Some(self.table.get(name)?.get_ref().as_array()?.len())
+    }
+
     pub fn has(&self, name: &str) -> bool {
         self.table.contains_key(name)
+    }
+
+    /// Says whether a key is there that does not belong: what seems missing may be that one, misspelled.
+    pub fn has_unknown(&self) -> bool {
+        self.table.keys().any(|name| self.section.key(name.get_ref()).is_none())
     }
 
     /// Says whether a key is there and none of the values read.
@@ -155,6 +166,41 @@ impl<'r> Fields<'r> {
             })),
             _ => None,
         })
+    }
+
+    /// Returns a percentage that has no fraction; `off` is none.
+    pub fn share(&self, name: &str) -> Option<At<Weight>> {
+        self.read(name, |shape, value| match shape {
+            Shape::Share { max } => Some(share(shape, value, *max)),
+            _ => None,
+        })
+    }
+
+    /// Returns a percentage as the buckets of the latency histogram nearest to it, at least one.
+    pub fn buckets(&self, name: &str) -> Option<At<u8>> {
+        self.read(name, |shape, value| match shape {
+            Shape::Buckets { max } => Some(text_of(shape, value, "%").and_then(|text| {
+                let buckets = units::buckets(units::percent(text)?);
+                within(buckets, 1, *max, |bound| format!("\"{}%\"", bucket_percent(*bound))).map_err(rounded)
+            })),
+            _ => None,
+        })
+    }
+
+    /// Returns a number that has no unit.
+    pub fn fraction(&self, name: &str) -> Option<At<f64>> {
+        self.read(name, |shape, value| match shape {
+            Shape::Fraction { min, max, .. } => Some(
+                fraction(shape, value)
+                    .and_then(|number| within(number, *min, *max, |bound| bound.to_string())),
+            ),
+            _ => None,
+        })
+    }
+
+    /// Says whether the key holds the word `off`, for keys that may.
+    pub fn is_off(&self, name: &str) -> bool {
+        self.raw_text(name).is_some_and(|text| text.value == "off")
     }
 
     pub fn text(&self, name: &str) -> Option<At<String>> {
@@ -237,6 +283,26 @@ impl<'r> Fields<'r> {
                 pair[1].span.clone(),
                 Refusal::new(reason, "write rising weights, as [5, 25, 100]"),
             );
+        }
+        whole.then(|| At {
+            value: numbers.into_iter().map(|number| number.value).collect(),
+            span: value.span(),
+        })
+    }
+
+    /// Returns fractions between 0 and 1, each above the one before.
+    pub fn quantiles(&self, name: &str) -> Option<At<Vec<f64>>> {
+        let (key, value) = self.value(name)?;
+        let Shape::Quantiles { max } = key.shape else { panic!("BUG: `{name}` holds no quantiles") };
+        let Some(list) = value.get_ref().as_array().filter(|list| (1..=max).contains(&list.len())) else {
+            let reason = format!("a list of 1 to {max} numbers was expected");
+            return self.refuse(key, value.span(), Refusal::new(reason, "write [0.5, 0.9, 0.99, 0.999]"));
+        };
+        let (numbers, whole) = self.elements(key, "a quantile", list.iter(), quantile);
+        if let Some(pair) = numbers.windows(2).find(|pair| pair[0].value >= pair[1].value) {
+            let reason = format!("{} stands before it", pair[0].value);
+            let help = "write rising quantiles, as [0.5, 0.9, 0.99]";
+            return self.refuse(key, pair[1].span.clone(), Refusal::new(reason, help));
         }
         whole.then(|| At {
             value: numbers.into_iter().map(|number| number.value).collect(),
@@ -405,6 +471,11 @@ impl<'r> Fields<'r> {
             }
         }
     }
+}
+
+fn rounded(refusal: Refusal) -> Refusal {
+    let help = format!("{}; it is rounded to histogram buckets of 2.2%, 32 to a doubling", refusal.help);
+    Refusal { help, ..refusal }
 }
 
 /// A word of a command or a variable's value.

@@ -2,6 +2,8 @@
 
 use crate::sections::{Absent, Key, ROOT, Section, Shape};
 use crate::{Color, parse};
+use rollout::names::Millis;
+use rollout::plan::MonitorAsk;
 
 const COMMITTED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/manifest.md");
 const BEGIN: &str = "<!-- keys: drawn from the code, run the tests with UPDATE_DOCS=1 -->\n";
@@ -31,11 +33,31 @@ fn every_example_of_the_reference_is_a_manifest() {
         text.split("```toml\n").skip(1).filter_map(|rest| rest.split("```").next()).collect();
     assert!(!examples.is_empty());
     for example in examples {
-        for environment in ["local", "staging"] {
+        let environments = ["local", "staging"].into_iter();
+        for environment in environments.filter(|name| *name == "local" || example.contains(name)) {
             let read = parse(example, "docs/manifest.md", environment);
             read.unwrap_or_else(|errors| panic!("{}", errors.render(Color::Never)));
         }
     }
+}
+
+/// The rule of `HealthMonitor` as strategies write it by hand: four checks every 30 s for 10 minutes, two failing at once.
+#[test]
+fn the_monitor_of_the_reference_is_the_rule_written_by_hand() {
+    let text = std::fs::read_to_string(COMMITTED).unwrap();
+    let (_, rest) = text.split_once("<!-- the monitor, tested -->\n```toml\n").unwrap();
+    let example = rest.split("```").next().unwrap();
+
+    let rollout = parse(example, "docs/manifest.md", "local").unwrap().services.remove(0).rollout;
+
+    let monitor = rollout.monitor.unwrap();
+    assert_eq!((monitor.every, monitor.during), (Millis::seconds(30), Some(Millis::seconds(600))));
+    assert_eq!((monitor.failing, monitor.attribute), (2, false));
+    let names: Vec<&str> = monitor.checks.iter().map(|check| check.name.as_str()).collect();
+    assert_eq!(names, ["database", "redis", "api", "error-rate"]);
+    assert!(monitor.checks.iter().all(|check| check.failures == 1));
+    assert!(monitor.checks[..3].iter().all(|check| matches!(check.ask, MonitorAsk::Url(_))));
+    assert_eq!(monitor.checks[3].ask, MonitorAsk::ErrorRate(0.05));
 }
 
 #[test]
@@ -64,6 +86,20 @@ fn every_default_that_is_stated_is_the_real_one() {
         (
             "service.NAME.rollout.checks",
             "[service.web]\ncommand = [\"./web\"]\n[[service.web.rollout.checks]]\nname = \"a\"\nurl = \"/\"\n",
+        ),
+        (
+            "service.NAME.rollout.monitor",
+            "[service.web]\ncommand = [\"./web\"]\n[service.web.rollout.monitor]\nchecks = [{ name = \"a\", url = \"/\" }]\n",
+        ),
+        (
+            "service.NAME.rollout.monitor.checks",
+            "[service.web]\ncommand = [\"./web\"]\n[[service.web.rollout.monitor.checks]]\nname = \"a\"\nurl = \"/\"\n",
+        ),
+        ("service.NAME.judge", "[service.web]\ncommand = [\"./web\"]\n[service.web.judge]\n"),
+        ("service.NAME.judge.latency", "[service.web]\ncommand = [\"./web\"]\n[service.web.judge.latency]\n"),
+        (
+            "service.NAME.judge.probes",
+            "[service.web]\ncommand = [\"./web\"]\n[service.web.judge.probes]\npath = \"/\"\n",
         ),
         ("service.NAME.judge.errors", "[service.web]\ncommand = [\"./web\"]\n[service.web.judge.errors]\n"),
         ("environment.NAME", "[service.web]\ncommand = [\"./web\"]\n[environment.local]\n"),

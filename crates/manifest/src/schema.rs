@@ -8,6 +8,7 @@ use serde_json::{Map, Value, json};
 const DURATION: &str = r"^((\d+(\.\d+)?)(d|h|m|s|ms))+$";
 const SIZE: &str = r"^((\d+(\.\d+)?)(TiB|TB|GiB|GB|MiB|MB|KiB|KB|B))+$";
 const PERCENT: &str = r"^\d+(\.\d+)?%$";
+const SHARE: &str = r"^(off|\d+(\.0+)?%)$";
 
 /// Returns the JSON Schema (draft 2020-12) of `medeclipse.toml`.
 pub fn schema() -> Value {
@@ -59,6 +60,15 @@ fn shape(shape: &'static Shape, definitions: &mut Map<String, Value>) -> Value {
         Shape::Duration { .. } => quantity(DURATION, shape),
         Shape::Size { .. } => quantity(SIZE, shape),
         Shape::Percent { .. } => quantity(PERCENT, shape),
+        Shape::Share { .. } => quantity(SHARE, shape),
+        Shape::Buckets { .. } => quantity(PERCENT, shape),
+        Shape::Fraction { min, max, .. } => json!({ "type": "number", "minimum": min, "maximum": max }),
+        Shape::Quantiles { max } => json!({
+            "type": "array",
+            "items": { "type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1 },
+            "minItems": 1,
+            "maxItems": max,
+        }),
         Shape::Choice(words) => json!({ "enum": words }),
         Shape::Command { empty } => {
             json!({ "type": "array", "items": { "type": "string" }, "minItems": u8::from(!empty) })
@@ -155,7 +165,7 @@ mod tests {
     fn what_comes_later_is_not_drawn() {
         let text = schema().to_string();
 
-        for later in ["secrets", "guard", "hold_back", "probes", "standby"] {
+        for later in ["secrets", "guard", "image", "contract", "standby"] {
             assert!(!text.contains(&format!("\"{later}\"")), "{later}");
         }
     }

@@ -89,9 +89,24 @@ pub fn size(text: &str) -> Result<u64, Refusal> {
 
 /// Reads `20%` or `0.01%` to a fraction of one.
 pub fn percent(text: &str) -> Result<f64, Refusal> {
+    percentage(text, "\"20%\" or \"0.01%\"").map(|number| number / 100.0)
+}
+
+/// Reads `5%`; a fraction of a percent is refused. Saturates: what is too large for a byte is above every bound.
+pub(crate) fn whole_percent(text: &str) -> Result<u8, Refusal> {
+    let number = percentage(text, "\"5%\"")?;
+    if number.fract() != 0.0 {
+        let help = format!("write \"{}%\" or \"{}%\"", number.floor(), number.ceil());
+        return Err(Refusal::new("weights are whole percentages", help));
+    }
+    Ok(number as u8)
+}
+
+/// Reads `20%` to 20.
+fn percentage(text: &str, examples: &str) -> Result<f64, Refusal> {
     let help = || match text.trim().trim_end_matches('%').trim_end().parse::<f64>() {
         Ok(number) if number.is_finite() && number >= 0.0 => format!("write \"{number}%\""),
-        _ => "write a number and the percent sign, as \"20%\" or \"0.01%\"".to_owned(),
+        _ => format!("write a number and the percent sign, as {examples}"),
     };
     let refuse = |reason: &str| Refusal::new(reason, help());
 
@@ -99,8 +114,21 @@ pub fn percent(text: &str) -> Result<f64, Refusal> {
     if !number.starts_with(|c: char| c.is_ascii_digit()) || !number.bytes().all(is_decimal) {
         return Err(refuse("this is not a number before the percent sign"));
     }
-    let number: f64 = number.parse().map_err(|_| refuse("this is not a number before the percent sign"))?;
-    Ok(number / 100.0)
+    number.parse().map_err(|_| refuse("this is not a number before the percent sign"))
+}
+
+/// Buckets of the latency histogram to a doubling (rollback.md 3.7).
+const BUCKETS: f64 = 32.0;
+
+/// Returns the buckets nearest to a slowdown, a fraction of one; saturates.
+pub(crate) fn buckets(slowdown: f64) -> u8 {
+    (BUCKETS * (1.0 + slowdown).log2()).round() as u8
+}
+
+/// Returns the slowdown these buckets stand for in percent, to one decimal.
+pub fn bucket_percent(buckets: u8) -> f64 {
+    let percent = ((f64::from(buckets) / BUCKETS).exp2() - 1.0) * 100.0;
+    (percent * 10.0).round() / 10.0
 }
 
 /// Reads `20000-29999` to the first and last port.
@@ -308,6 +336,23 @@ mod tests {
                 && percent("1e3%").is_err()
                 && percent("%").is_err()
         );
+    }
+
+    #[test]
+    fn a_slowdown_is_rounded_to_the_nearest_bucket() {
+        let read = ["1%", "2%", "4.4%", "5%", "10%", "25%", "100%", "1000000%"]
+            .map(|text| buckets(percent(text).unwrap()));
+
+        assert_eq!(read, [0, 1, 2, 2, 4, 10, 32, 255]);
+        assert_eq!([1, 2, 4, 32].map(bucket_percent), [2.2, 4.4, 9.1, 100.0]);
+    }
+
+    #[test]
+    fn shares_have_no_fraction() {
+        assert_eq!((whole_percent("5%"), whole_percent("7.0%"), whole_percent("0%")), (Ok(5), Ok(7), Ok(0)));
+        assert_eq!(reason(whole_percent("2.5%")), "weights are whole percentages; write \"2%\" or \"3%\"");
+        assert_eq!(reason(whole_percent("5")), "the percent sign is missing; write \"5%\"");
+        assert_eq!(whole_percent("1000%"), Ok(255));
     }
 
     #[test]

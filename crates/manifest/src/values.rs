@@ -3,7 +3,8 @@
 
 use crate::sections::text::Text;
 use crate::sections::{Shape, one_of};
-use crate::units::Refusal;
+use crate::units::{self, Refusal};
+use rollout::names::Weight;
 use toml::de::DeValue;
 
 /// Returns the candidate the writer probably meant.
@@ -70,6 +71,64 @@ pub(crate) fn bounded_integer(
         .map(|number| u64::try_from(number).expect("BUG: both bounds fit"))
 }
 
+/// Reads a percentage without a fraction, or `off`.
+pub(crate) fn share(shape: &Shape, value: &DeValue<'_>, max: u8) -> Result<Weight, Refusal> {
+    if value.as_str() == Some("off") {
+        return Ok(Weight::NONE);
+    }
+    let percent = text_of(shape, value, "%")
+        .and_then(units::whole_percent)
+        .and_then(|percent| within(percent, 0, max, |bound| format!("\"{bound}%\"")));
+    match percent {
+        Ok(percent) => Ok(Weight::new(percent).expect("BUG: the bound of a share is at most 100")),
+        Err(refusal) => Err(Refusal { help: format!("{}, or \"off\"", refusal.help), ..refusal }),
+    }
+}
+
+/// Reads a number without a unit; says which one was meant by a percentage or a number in quotes.
+pub(crate) fn fraction(shape: &Shape, value: &DeValue<'_>) -> Result<f64, Refusal> {
+    let number = match value {
+        DeValue::Float(number) => number.as_str().parse::<f64>().ok(),
+        DeValue::Integer(number) => number.to_string().parse().ok(),
+        _ => None,
+    };
+    match number {
+        Some(number) if number.is_finite() => return Ok(number),
+        Some(_) => {
+            let help = format!("write {}", shape.example());
+            return Err(Refusal::new("this is no finite number", help));
+        }
+        None => {}
+    }
+    let text = value.as_str().unwrap_or_default();
+    let meant = units::percent(text).ok().or_else(|| text.parse().ok()).filter(|number| number.is_finite());
+    match meant {
+        Some(meant) => {
+            let reason = format!("this is {}", type_of(value));
+            Err(Refusal::new(reason, format!("write {meant}, without quotes")))
+        }
+        None => Err(wrong_type(shape, value)),
+    }
+}
+
+/// Reads a number between 0 and 1; `99` and `"p99"` are told to be 0.99.
+pub(crate) fn quantile(value: &DeValue<'_>) -> Result<f64, Refusal> {
+    const SHAPE: Shape = Shape::Fraction { min: 0.0, max: 1.0, example: 0.99 };
+    let digits = value.as_str().and_then(|text| text.strip_prefix(['p', 'P']));
+    let number = match digits.filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit())) {
+        Some(digits) => return Err(Refusal::new("this is a text", format!("write 0.{digits}"))),
+        None => fraction(&SHAPE, value)?,
+    };
+    if number > 0.0 && number < 1.0 {
+        return Ok(number);
+    }
+    let help = match number {
+        percent if percent > 1.0 && percent < 100.0 => format!("write {}", percent / 100.0),
+        _ => "write a number between 0 and 1, as 0.99".to_owned(),
+    };
+    Err(Refusal::new("a quantile lies between 0 and 1", help))
+}
+
 pub(crate) fn within<T: PartialOrd>(
     value: T,
     min: T,
@@ -118,6 +177,9 @@ pub(crate) fn wrong_type(shape: &Shape, value: &DeValue<'_>) -> Refusal {
             }
             _ => format!("write a whole number, as {}", shape.example()),
         },
+        Shape::OneOf(shapes) => {
+            format!("write {}", shapes.iter().map(Shape::example).collect::<Vec<_>>().join(" or "))
+        }
         _ => format!("write {}", shape.example()),
     };
     Refusal::new(format!("this is {}", type_of(value)), help)

@@ -103,8 +103,98 @@ fn a_deadline_shorter_than_the_bakes_shows_both() {
 5 | deadline = \"30m\"
   |            ^^^^^ 30m, but the bakes alone take 1h
   |
-  = help: write \"2h10m\" or more, shorten the bakes, or remove it"
+  = help: write \"3h10m\" or more, shorten the bakes, or remove it"
     );
+}
+
+#[test]
+fn bakes_that_contradict_each_other_are_both_shown() {
+    let text = format!(
+        "{LEAST}[service.web.rollout]\nbake_min = \"1m\"\n\
+         [environment.staging.service.web.rollout]\nbake = \"10s\"\n"
+    );
+
+    assert_eq!(
+        refused(&text).render(Color::Never),
+        "error: `service.web.rollout.bake_min` is longer than `bake` in the environment `staging`
+ --> medeclipse.toml:4:12
+  |
+4 | bake_min = \"1m\"
+  |            ^^^^ 1m, but the last step is watched 10s
+5 | [environment.staging.service.web.rollout]
+6 | bake = \"10s\"
+  |        ----- the bake
+  |
+  = help: write \"10s\" or less, or a longer `bake`"
+    );
+}
+
+#[test]
+fn steps_above_what_the_hold_back_leaves_are_shown_with_it() {
+    let text = format!(
+        "{LEAST}[service.web.rollout]\nstrategy = \"canary\"\nsteps = [5, 85, 100]\nhold_back = \"20%\"\n"
+    );
+
+    assert_eq!(
+        refused(&text).render(Color::Never),
+        "error: `service.web.rollout.steps` has a step above the last one
+ --> medeclipse.toml:5:9
+  |
+5 | steps = [5, 85, 100]
+  |         ^^^^^^^^^^^^ 85 %, but the hold-back of 20 % leaves the last step 80 %
+6 | hold_back = \"20%\"
+  |             ----- stays on stable
+  |
+  = help: write `hold_back = \"15%\"` or \"off\", or smaller steps before 100"
+    );
+}
+
+#[test]
+fn a_user_that_an_environment_tells_otherwise_shows_both_places() {
+    let text = format!(
+        "{LEAST}[service.web.judge]\nuser = {{ header = \"X-User\" }}\n\
+         [environment.local.service.web.judge]\nuser = {{ cookie = \"sid\" }}\n"
+    );
+
+    assert_eq!(
+        refused(&text).render(Color::Never),
+        "error: a user is told by exactly one of `header` and `cookie`
+ --> medeclipse.toml:6:10
+  |
+4 | user = { header = \"X-User\" }
+  |          ------ the header
+5 | [environment.local.service.web.judge]
+6 | user = { cookie = \"sid\" }
+  |          ^^^^^^ `header` is there too
+  |
+  = help: remove one; what environments differ in stands only under them"
+    );
+}
+
+#[test]
+fn every_mistake_of_a_judge_and_a_monitor_is_told_at_once() {
+    let text = format!(
+        "{LEAST}[service.web.judge]\nlatency = {{ quantiles = [2], margin = 5, warm_up = \"1h\" }}\nfalse_rollback = 0\n\
+         probes = {{ paht = \"/\" }}\n[service.web.rollout.monitor]\nfailing = 3\n\
+         checks = [{{ name = \"A\", url = \"/\" }}, {{ name = \"b\", error_rat = \"1%\" }}]\n"
+    );
+
+    let places: Vec<_> = refused(&text)
+        .items()
+        .iter()
+        .map(|item| (item.line.unwrap(), item.kind, item.help.clone()))
+        .collect();
+    let expected = [
+        (4, Kind::Value, "write 0.02"),
+        (4, Kind::Value, "write \"5%\""),
+        (4, Kind::Value, "write something from \"0s\" to \"10m\""),
+        (5, Kind::Value, "write something from 0.0001 to 0.1"),
+        (6, Kind::Unknown, "write `path`"),
+        (8, Kind::Rule, "write 2 or less, or add checks"),
+        (9, Kind::Value, "write `a`"),
+        (9, Kind::Unknown, "write `error_rate`"),
+    ];
+    assert_eq!(places, expected.map(|(line, kind, help)| (line, kind, help.to_owned())));
 }
 
 #[test]
@@ -153,7 +243,7 @@ health = { live = \"health\", interval = 5 }
 memory = \"2GiB\"
 [service.Web.rollout]
 strategy = \"cannary\"
-bake_max = \"1h\"
+shield = \"idempotent\"
 [environment.local]
 listen = \"localhost:8080\"
 [environment.production.service.Web.rollout]
@@ -173,7 +263,12 @@ drain = \"5 minutes\"
             (4, 40, Kind::Value, "write \"5s\""),
             (5, 1, Kind::Unknown, "`memory` belongs in [service.Web.resources]"),
             (7, 12, Kind::Value, "write \"canary\""),
-            (8, 1, Kind::NotYetSupported, "remove it; `bake` and `deadline` bound the time meanwhile"),
+            (
+                8,
+                10,
+                Kind::NotYetSupported,
+                "write \"off\" or remove it; a failed request is not sent again meanwhile",
+            ),
             (10, 10, Kind::Value, "write \"127.0.0.1:8080\""),
             (12, 9, Kind::Value, "write \"5m\""),
         ]
@@ -281,6 +376,88 @@ refusals! {
         "`service.web.judge.errors.margin` is not a percentage: a bare number has no unit; write \"20%\", or \"0.2%\" if that is meant";
     steps_rise: "rollout = { strategy = \"canary\", steps = [5, 5, 100] }" =>
         "`service.web.rollout.steps` is not a list of rising weights: the step before has 5 % already; write rising weights, as [5, 25, 100]";
+    an_early_end_comes_before_the_end: "rollout = { bake_min = \"15m\" }" =>
+        "`service.web.rollout.bake_min` is longer than `bake`: 15m, but the last step is watched 10m, by default; write \"10m\" or less, or a longer `bake`";
+    doubt_only_extends: "rollout = { bake = \"1h\", bake_max = \"30m\" }" =>
+        "`service.web.rollout.bake_max` is shorter than `bake`: 30m, but the last step is watched 1h; write \"1h\" or more, or a shorter `bake`";
+    doubt_ends_after_three_weeks: "rollout = { bake_max = \"22d\" }" =>
+        "`service.web.rollout.bake_max` is not a duration: it is more than \"21d\"; write something from \"0s\" to \"21d\"";
+    nothing_is_said_about_a_bake_that_was_refused: "rollout = { bake = \"8d\", bake_min = \"1h\" }" =>
+        "`service.web.rollout.bake` is not a duration: it is more than \"7d\"; write something from \"0s\" to \"7d\"";
+    stable_keeps_at_most_half: "rollout = { hold_back = \"60%\" }" =>
+        "`service.web.rollout.hold_back` is not a whole percentage or \"off\": it is more than \"50%\"; write something from \"0%\" to \"50%\", or \"off\"";
+    a_huge_hold_back_is_more_than_half: "rollout = { hold_back = \"999999999999%\" }" =>
+        "`service.web.rollout.hold_back` is not a whole percentage or \"off\": it is more than \"50%\"; write something from \"0%\" to \"50%\", or \"off\"";
+    a_hold_back_is_a_whole_percentage: "rollout = { hold_back = \"2.5%\" }" =>
+        "`service.web.rollout.hold_back` is not a whole percentage or \"off\": weights are whole percentages; write \"2%\" or \"3%\", or \"off\"";
+    a_hold_back_has_its_sign: "rollout = { hold_back = 5 }" =>
+        "`service.web.rollout.hold_back` is not a whole percentage or \"off\": a bare number has no unit; write \"5%\", or \"off\"";
+    no_hold_back_is_called_off: "rollout = { hold_back = \"none\" }" =>
+        "`service.web.rollout.hold_back` is not a whole percentage or \"off\": the percent sign is missing; write a number and the percent sign, as \"5%\", or \"off\"";
+    no_hold_back_is_no_flag: "rollout = { hold_back = false }" =>
+        "`service.web.rollout.hold_back` is not a whole percentage or \"off\": this is true or false; write \"5%\", or \"off\"";
+    the_last_step_is_the_largest: "rollout = { strategy = \"canary\", steps = [5, 99, 100] }" =>
+        "`service.web.rollout.steps` has a step above the last one: 99 %, but the hold-back of 5 % leaves the last step 95 %; write `hold_back = \"1%\"` or \"off\", or smaller steps before 100";
+    what_is_unproven_has_three_ends: "rollout = { unproven = \"rollback\" }" =>
+        "`service.web.rollout.unproven` is not \"promote\", \"hold\" or \"return\": no such choice; write \"promote\", \"hold\" or \"return\"";
+    a_monitor_asks_something: "rollout = { monitor = {} }" =>
+        "`service.web.rollout.monitor.checks` is missing: it belongs here; write `checks = [{ name = \"web\" }]`";
+    a_monitor_has_a_check: "rollout = { monitor = { checks = [] } }" =>
+        "`service.web.rollout.monitor.checks` is empty: nothing would be asked; write `checks = [{ name = \"ready\", url = \"/api/health/ready\" }]`, or remove `monitor`";
+    a_monitor_has_as_many_checks_as_must_fail: "rollout = { monitor = { failing = 2, checks = [{ name = \"a\", url = \"/\" }] } }" =>
+        "`service.web.rollout.monitor.failing` is more than there are checks: 2 must fail, but there is 1 check; write 1 or less, or add checks";
+    a_monitor_looks_every_second_at_most: "rollout = { monitor = { every = \"500ms\", checks = [{ name = \"a\", url = \"/\" }] } }" =>
+        "`service.web.rollout.monitor.every` is not a duration: it is less than \"1s\"; write something from \"1s\" to \"10m\"";
+    checks_of_the_monitor_have_names_of_their_own: "rollout = { monitor = { checks = [{ name = \"a\", url = \"/\" }, { name = \"a\", error_rate = \"1%\" }] } }" =>
+        "two checks are called `a`: this one; give each check a name of its own";
+    a_check_of_the_monitor_asks_one_thing: "rollout = { monitor = { checks = [{ name = \"a\", url = \"/\", error_rate = \"5%\" }] } }" =>
+        "a check of the monitor has exactly one of `url` and `error_rate`: `url` is there too; remove one, or make two checks";
+    a_check_of_the_monitor_asks_something: "rollout = { monitor = { checks = [{ name = \"a\" }] } }" =>
+        "a check of the monitor has exactly one of `url` and `error_rate`: neither is there; write `url = \"/api/health\"` or `error_rate = \"5%\"`";
+    a_check_fails_after_twenty_failures_at_most: "rollout = { monitor = { checks = [{ name = \"a\", url = \"/\", failures = 21 }] } }" =>
+        "`service.web.rollout.monitor.checks[0].failures` is not a whole number: it is more than 20; write something from 1 to 20";
+    an_error_rate_of_all_would_never_fail: "rollout = { monitor = { checks = [{ name = \"a\", error_rate = \"100%\" }] } }" =>
+        "`service.web.rollout.monitor.checks[0].error_rate` is not a percentage: it is more than \"99%\"; write something from \"0%\" to \"99%\"";
+    quantiles_rise: "judge = { latency = { quantiles = [0.9, 0.5] } }" =>
+        "`service.web.judge.latency.quantiles` is not a list of rising quantiles: 0.9 stands before it; write rising quantiles, as [0.5, 0.9, 0.99]";
+    a_quantile_is_a_fraction: "judge = { latency = { quantiles = [0.5, 99] } }" =>
+        "`service.web.judge.latency.quantiles[1]` is not a quantile: a quantile lies between 0 and 1; write 0.99";
+    a_quantile_is_not_called_by_its_nickname: "judge = { latency = { quantiles = [\"p99\"] } }" =>
+        "`service.web.judge.latency.quantiles[0]` is not a quantile: this is a text; write 0.99";
+    the_slowest_request_is_no_quantile: "judge = { latency = { quantiles = [1.0] } }" =>
+        "`service.web.judge.latency.quantiles[0]` is not a quantile: a quantile lies between 0 and 1; write a number between 0 and 1, as 0.99";
+    quantiles_are_four_at_most: "judge = { latency = { quantiles = [0.1, 0.2, 0.3, 0.4, 0.5] } }" =>
+        "`service.web.judge.latency.quantiles` is not a list of rising quantiles: a list of 1 to 4 numbers was expected; write [0.5, 0.9, 0.99, 0.999]";
+    a_latency_margin_is_a_bucket_at_least: "judge = { latency = { margin = \"1%\" } }" =>
+        "`service.web.judge.latency.margin` is not a percentage of at least one histogram bucket: it is less than \"2.2%\"; write something from \"2.2%\" to \"100%\"; it is rounded to histogram buckets of 2.2%, 32 to a doubling";
+    a_latency_margin_is_a_doubling_at_most: "judge = { latency = { margin = \"150%\" } }" =>
+        "`service.web.judge.latency.margin` is not a percentage of at least one histogram bucket: it is more than \"100%\"; write something from \"2.2%\" to \"100%\"; it is rounded to histogram buckets of 2.2%, 32 to a doubling";
+    latency_is_a_table_or_off: "judge = { latency = false }" =>
+        "`service.web.judge.latency` is not a table or \"off\": this is true or false; write { quantiles = [0.5, 0.9, 0.99] } or \"off\"";
+    latency_has_one_word: "judge = { latency = \"none\" }" =>
+        "`service.web.judge.latency` is not a table or \"off\": this is a text; write { quantiles = [0.5, 0.9, 0.99] } or \"off\"";
+    false_rollbacks_are_a_tenth_at_most: "judge = { false_rollback = 1 }" =>
+        "`service.web.judge.false_rollback` is not a fraction: it is more than 0.1; write something from 0.0001 to 0.1";
+    false_rollbacks_are_a_fraction_not_a_percentage: "judge = { false_rollback = \"1%\" }" =>
+        "`service.web.judge.false_rollback` is not a fraction: this is a text; write 0.01, without quotes";
+    a_number_that_is_none_is_refused: "judge = { false_rollback = nan }" =>
+        "`service.web.judge.false_rollback` is not a fraction: this is no finite number; write 0.01";
+    a_user_is_told_by_one_thing: "judge = { user = { header = \"X-User\", cookie = \"sid\" } }" =>
+        "a user is told by exactly one of `header` and `cookie`: `header` is there too; remove one; what environments differ in stands only under them";
+    a_user_is_told_by_something: "judge = { user = {} }" =>
+        "a user is told by exactly one of `header` and `cookie`: neither is there; write `cookie = \"sid\"` or `header = \"X-User\"`";
+    a_user_is_never_an_address: "judge = { user = { address = true } }" =>
+        "unknown key `address` in [service.web.judge.user]: no such key here; known keys: header, cookie";
+    a_probe_has_a_path: "judge = { probes = { every = \"10s\" } }" =>
+        "`service.web.judge.probes.path` is missing: it belongs here; write `path = \"/api/health\"`";
+    a_probe_comes_every_five_minutes_at_least: "judge = { probes = { path = \"/\", every = \"10m\" } }" =>
+        "`service.web.judge.probes.every` is not a duration: it is more than \"5m\"; write something from \"1s\" to \"5m\"";
+    a_first_look_is_short: "judge = { first_look = \"1h\" }" =>
+        "`service.web.judge.first_look` is not a duration: it is more than \"5m\"; write something from \"0s\" to \"5m\"";
+    a_first_look_is_below_the_first_step: "judge = { first_look = \"5s\" }\nrollout = { strategy = \"canary\", steps = [1, 100] }" =>
+        "`service.web.judge.first_look` comes before a step that is no larger: it has 1 %, and so has the first of `steps`; remove it, or begin `steps` above 1";
+    a_deadline_leaves_time_for_the_first_look: "judge = { first_look = \"5m\" }\nrollout = { deadline = \"10m\" }" =>
+        "`service.web.rollout.deadline` is over before the bakes are: 10m, but the bakes alone take 15m; write \"45m\" or more, shorten the bakes, or remove it";
     steps_end_with_all_traffic: "rollout = { strategy = \"canary\", steps = [5, 25] }" =>
         "`service.web.rollout.steps` does not end with 100: the last step has all traffic; add 100 at the end";
     no_step_is_above_100: "rollout = { strategy = \"canary\", steps = [5, 200] }" =>
@@ -338,8 +515,6 @@ refusals! {
 #[test]
 fn every_key_that_comes_later_is_refused_by_name() {
     let service = ["image = \"a\"", "secrets = []", "contract = []", "guard = {}"];
-    let judge = ["latency = {}", "false_rollback = 0.01", "user = {}", "probes = {}"];
-    let rollout = ["bake_min = \"1s\"", "bake_max = \"1s\"", "hold_back = \"5%\"", "unproven = \"hold\""];
     let root = ["alarm.high_cpu = {}", "notify.slack = {}"];
     let environment = [
         "tls = {}",
@@ -349,8 +524,6 @@ fn every_key_that_comes_later_is_refused_by_name() {
         "platform = \"container-apps\"",
     ];
     let texts = (service.iter().map(|line| format!("{LEAST}{line}\n")))
-        .chain(judge.iter().map(|line| format!("{LEAST}[service.web.judge]\n{line}\n")))
-        .chain(rollout.iter().map(|line| format!("{LEAST}[service.web.rollout]\n{line}\n")))
         .chain(root.iter().map(|line| format!("{line}\n{LEAST}")))
         .chain(environment.iter().map(|line| format!("{LEAST}[environment.local]\n{line}\n")));
 

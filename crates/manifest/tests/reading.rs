@@ -4,8 +4,8 @@
 use manifest::service::Manifest;
 use manifest::{Color, parse};
 use rollout::names::{Millis, Weight};
-use rollout::plan::{Ask, RolloutSettings, Strategy, When};
-use rollout::routes::Ending;
+use rollout::plan::{Ask, LatencySettings, MonitorAsk, Probes, RolloutSettings, Strategy, Unproven, When};
+use rollout::routes::{Ending, UserKey};
 
 const LEAST: &str = "[service.web]\ncommand = [\"./web\"]\n";
 
@@ -68,7 +68,7 @@ fn every_key_of_the_rollout_is_read() {
     let manifest = read(include_str!("complete.toml"));
 
     let rollout = &manifest.services[0].rollout;
-    assert_eq!((rollout.strategy, percents(rollout)), (Strategy::Canary, vec![1, 10, 100]));
+    assert_eq!((rollout.strategy, percents(rollout)), (Strategy::Canary, vec![2, 10, 100]));
     assert_eq!((rollout.bake, rollout.step_bake), (Millis::seconds(90), Millis::seconds(30)));
     assert_eq!((rollout.drain, rollout.deadline), (Millis::seconds(10), Millis::seconds(1200)));
     assert_eq!((rollout.keep_hot, rollout.candidate_replicas), (Millis::seconds(3600), Some(1)));
@@ -82,7 +82,108 @@ fn every_key_of_the_rollout_is_read() {
     assert_eq!(rollout.checks[0].ask, Ask::Command(vec!["./smoke.sh".to_owned()]));
     assert_eq!((rollout.checks[1].when, rollout.checks[1].deadline), (When::After, Millis::seconds(5)));
     assert_eq!(rollout.checks[1].ask, Ask::Url("/api/health?full=1".to_owned()));
-    assert_eq!((rollout.judge.error_margin, rollout.judge.error_floor), (0.5, 0.001));
+    assert_eq!((rollout.bake_min, rollout.bake_max), (Some(Millis::seconds(20)), Some(Millis::seconds(300))));
+    assert_eq!((rollout.hold_back.percent(), rollout.unproven), (10, Unproven::Hold));
+}
+
+#[test]
+fn every_key_of_the_judge_is_read() {
+    let manifest = read(include_str!("complete.toml"));
+
+    let judge = &manifest.services[0].rollout.judge;
+    assert_eq!((judge.error_margin, judge.error_floor), (0.5, 0.001));
+    let latency =
+        LatencySettings { quantiles: vec![0.9, 0.99], margin_buckets: 4, warm_up: Millis::seconds(30) };
+    assert_eq!((&judge.latency, judge.false_rollback), (&latency, 0.001));
+    assert_eq!(judge.user, Some(UserKey::Header("x-patient".to_owned())));
+    let probes = Probes { path: "/api/health/ready".to_owned(), every: Millis::seconds(10) };
+    assert_eq!((&judge.probes, judge.first_look), (&Some(probes), Some(Millis::seconds(5))));
+}
+
+#[test]
+fn every_key_of_the_monitor_is_read() {
+    let manifest = read(include_str!("complete.toml"));
+
+    let monitor = manifest.services[0].rollout.monitor.as_ref().unwrap();
+    assert_eq!((monitor.every, monitor.during), (Millis::seconds(10), Some(Millis::seconds(300))));
+    assert_eq!((monitor.failing, monitor.attribute), (2, false));
+    let checks: Vec<_> = monitor
+        .checks
+        .iter()
+        .map(|check| (check.name.as_str(), check.deadline.0, check.failures, check.ask.clone()))
+        .collect();
+    let url = |path: &str| MonitorAsk::Url(path.to_owned());
+    assert_eq!(
+        checks,
+        [
+            ("database", 2000, 1, url("/api/health/database?wait=1")),
+            ("redis", 5000, 3, url("/api/health/redis")),
+            ("error-rate", 5000, 20, MonitorAsk::ErrorRate(0.025)),
+        ]
+    );
+}
+
+/// Returns the rollout of a service with these lines under it.
+fn rollout(lines: &str) -> RolloutSettings {
+    read(&format!("{LEAST}{lines}\n")).services.remove(0).rollout
+}
+
+#[test]
+fn a_canary_holds_back_five_percent_unless_it_says_otherwise() {
+    let percent = |lines: &str| rollout(lines).hold_back.percent();
+
+    assert_eq!(percent("rollout = { strategy = \"canary\" }"), 5);
+    assert_eq!(percent("rollout = { strategy = \"canary\", hold_back = \"off\" }"), 0);
+    assert_eq!(percent("rollout = { strategy = \"canary\", hold_back = \"0%\" }"), 0);
+    assert_eq!(percent("rollout = { strategy = \"blue-green\" }"), 0);
+    assert_eq!(percent("rollout = { strategy = \"blue-green\", hold_back = \"50%\" }"), 50);
+}
+
+#[test]
+fn a_step_may_be_as_large_as_what_the_hold_back_leaves() {
+    let same = rollout("rollout = { strategy = \"canary\", steps = [5, 95, 100] }");
+    let full = rollout("rollout = { strategy = \"canary\", steps = [5, 99, 100], hold_back = \"off\" }");
+
+    assert_eq!((same.weight_of(1), same.weight_of(2)), (same.steps[1], same.steps[1]));
+    assert_eq!(full.weight_of(2), Weight::FULL);
+}
+
+#[test]
+fn the_computed_deadline_leaves_time_for_the_longest_bakes() {
+    let longer = rollout("rollout = { bake = \"10m\", bake_max = \"1h\" }");
+    let canary = rollout("rollout = { strategy = \"canary\", bake = \"10m\", bake_max = \"10m\" }");
+
+    let looked = rollout("judge = { first_look = \"1m\" }");
+    let paced = rollout("judge = { first_look = \"1m\" }\nrollout = { keep_hot = \"0s\" }");
+
+    assert_eq!([looked.deadline, paced.deadline], [Millis::seconds(60 + 1800 + 600); 2]);
+    assert_eq!(longer.deadline, Millis::seconds(3600 + 600));
+    assert_eq!(canary.deadline, Millis::seconds(120 + 120 + 600 + 600));
+}
+
+#[test]
+fn latency_can_be_left_to_nobody() {
+    let judge = rollout("judge = { latency = \"off\" }").judge;
+
+    assert_eq!(judge.latency, LatencySettings { quantiles: Vec::new(), ..LatencySettings::default() });
+}
+
+#[test]
+fn a_latency_margin_is_rounded_to_buckets() {
+    let buckets = |margin: &str| {
+        rollout(&format!("judge = {{ latency = {{ margin = \"{margin}\" }} }}")).judge.latency.margin_buckets
+    };
+
+    assert_eq!(["2%", "2.2%", "4.4%", "5%", "10%", "50%", "100%"].map(buckets), [1, 1, 2, 2, 4, 19, 32]);
+}
+
+#[test]
+fn no_first_look_is_the_default_and_can_be_written() {
+    assert_eq!(rollout("judge = { first_look = \"0s\" }").judge.first_look, None);
+    assert_eq!(
+        rollout("judge = { user = { cookie = \"Sid\" } }").judge.user,
+        Some(UserKey::Cookie("Sid".into()))
+    );
 }
 
 #[test]
@@ -91,10 +192,7 @@ fn a_canary_without_steps_takes_5_25_100_and_a_computed_deadline() {
 
     let rollout = &manifest.services[0].rollout;
     assert_eq!(percents(rollout), [5, 25, 100]);
-    assert_eq!(
-        rollout.deadline,
-        RolloutSettings::deadline_for(3, Millis::seconds(600), Millis::seconds(120))
-    );
+    assert_eq!(rollout.deadline, Millis::seconds(6 * 60 + 6 * 60 + 30 * 60 + 600));
 }
 
 #[test]
@@ -145,6 +243,40 @@ fn an_environment_overrides_single_keys_of_any_depth() {
     assert_eq!((staging.target.replicas.max, local.target.replicas.max), (4, 2));
     assert_eq!(staging.rollout.hooks.before_deploy, ["a"]);
     assert_eq!(staging.rollout.hooks.after_deploy, ["b"]);
+}
+
+#[test]
+fn an_environment_overrides_the_judge_the_bakes_and_the_monitor() {
+    let text = "[service.web]\ncommand = [\"./web\"]\n\
+                [service.web.rollout]\nstrategy = \"canary\"\nbake = \"10m\"\nbake_min = \"1m\"\nhold_back = \"10%\"\n\
+                monitor = { failing = 2, checks = [{ name = \"a\", url = \"/a\" }, { name = \"b\", url = \"/b\" }] }\n\
+                [service.web.judge]\nlatency = \"off\"\nfalse_rollback = 0.001\nprobes = { path = \"/\", every = \"1m\" }\n\
+                [environment.staging.service.web.rollout]\nbake = \"30s\"\nbake_min = \"10s\"\nbake_max = \"1m\"\n\
+                hold_back = \"off\"\nunproven = \"return\"\n\
+                monitor = { failing = 1, checks = [{ name = \"c\", error_rate = \"1%\" }] }\n\
+                [environment.staging.service.web.judge]\nlatency = { margin = \"10%\" }\nfirst_look = \"5s\"\n\
+                user = { cookie = \"sid\" }\nprobes = { every = \"5s\" }\n";
+
+    let staging = read_for(text, "staging").services.remove(0).rollout;
+    let local = read(text).services.remove(0).rollout;
+
+    assert_eq!((staging.bake_min, local.bake_min), (Some(Millis::seconds(10)), Some(Millis::seconds(60))));
+    assert_eq!((staging.bake_max, local.bake_max), (Some(Millis::seconds(60)), None));
+    assert_eq!((staging.hold_back.percent(), local.hold_back.percent()), (0, 10));
+    assert_eq!((staging.unproven, local.unproven), (Unproven::Return, Unproven::Promote));
+    let failing = |rollout: &RolloutSettings| {
+        rollout.monitor.as_ref().map(|monitor| (monitor.failing, monitor.checks.len()))
+    };
+    assert_eq!((failing(&staging), failing(&local)), (Some((1, 1)), Some((2, 2))));
+    let (staging, local) = (staging.judge, local.judge);
+    assert_eq!((staging.latency.margin_buckets, staging.latency.quantiles.len()), (4, 4));
+    assert!(local.latency.quantiles.is_empty());
+    assert_eq!((staging.false_rollback, local.false_rollback), (0.001, 0.001));
+    assert_eq!((staging.first_look, local.first_look), (Some(Millis::seconds(5)), None));
+    assert_eq!((staging.user, local.user), (Some(UserKey::Cookie("sid".into())), None));
+    let every = |probes: Option<Probes>| probes.map(|probes| (probes.path, probes.every));
+    assert_eq!(every(staging.probes), Some(("/".to_owned(), Millis::seconds(5))));
+    assert_eq!(every(local.probes), Some(("/".to_owned(), Millis::seconds(60))));
 }
 
 #[test]

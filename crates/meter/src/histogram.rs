@@ -69,14 +69,24 @@ impl Histogram {
         self.0.iter().filter(|entry| entry.0 >= index).map(|entry| u64::from(entry.1)).sum()
     }
 
+    /// Returns the filled buckets and their counts, lowest first.
+    pub fn iter(&self) -> impl Iterator<Item = (i16, u32)> {
+        self.0.iter().copied()
+    }
+
     /// Returns the upper boundary, in milliseconds, of the bucket that reaches the quantile; None when empty.
     pub fn quantile(&self, share: f64) -> Option<f64> {
+        self.quantile_bucket(share).map(upper)
+    }
+
+    /// Returns the bucket that reaches the quantile; None when empty.
+    pub fn quantile_bucket(&self, share: f64) -> Option<i16> {
         let wanted = (share * self.count() as f64).ceil().max(1.0) as u64;
         let mut seen = 0;
         for &(index, count) in &self.0 {
             seen += u64::from(count);
             if seen >= wanted {
-                return Some(upper(index));
+                return Some(index);
             }
         }
         None

@@ -2,7 +2,8 @@
 //! Fields are only added, with defaults, so that every journal ever written can be read.
 
 use crate::change::{Ended, TaskId};
-use crate::judge::{Evidence, Record};
+use crate::judge::{Calibration, Evidence, Finding, Record};
+use crate::machine::MonitorRound;
 use crate::names::{Actor, DeploymentId, Generation, Millis, Release, ReplicaId, Revision, Target, Weight};
 use crate::plan::{RolloutSettings, TargetSettings};
 use crate::release::Placed;
@@ -69,8 +70,26 @@ pub enum Event {
         weight: Weight,
         generation: Generation,
     },
+    /// What the judge may assume about this service, from the stable version's own traffic.
+    JudgeCalibrated {
+        calibration: Box<Calibration>,
+    },
     EvidenceAdded {
         record: Record,
+    },
+    /// The named checks were asked once.
+    ChecksAnswered {
+        round: MonitorRound,
+    },
+    /// Something an operator should know and no reason to go back by itself.
+    FindingReported {
+        finding: Finding,
+    },
+    /// The step was watched as long as planned, and nothing is proven yet.
+    BakeExtended {
+        step: usize,
+        until: Millis,
+        requests: u64,
     },
     Paused,
     Resumed,
@@ -104,6 +123,9 @@ pub enum Event {
         revision: Revision,
         proven: bool,
         requests: u64,
+        /// Synthetic requests it answered, beside those.
+        #[serde(default)]
+        probes: u64,
     },
     DeploymentFinished {
         outcome: Outcome,
@@ -258,15 +280,40 @@ impl fmt::Display for VerdictWord {
 #[serde(tag = "reason", rename_all = "snake_case")]
 pub enum ReturnReason {
     Worse,
-    NeverReady { waited: Millis },
-    LaunchRefused { why: String },
-    CrashLoop { exits: u32 },
+    NeverReady {
+        waited: Millis,
+    },
+    LaunchRefused {
+        why: String,
+    },
+    CrashLoop {
+        exits: u32,
+    },
     CandidateLost,
-    LivenessFailing { replica: ReplicaId },
-    TaskFailed { task: TaskId, ended: Ended },
-    TelemetryLost { silent: Millis },
-    DeadlinePassed { after: Millis },
-    NotProven { waited: Millis },
+    LivenessFailing {
+        replica: ReplicaId,
+    },
+    TaskFailed {
+        task: TaskId,
+        ended: Ended,
+    },
+    TelemetryLost {
+        silent: Millis,
+    },
+    /// Named checks that fail on the candidate and not on stable.
+    ChecksFailing {
+        checks: Vec<String>,
+    },
+    /// The last bake ended without proof, and the settings say that such a release goes back.
+    Unproven {
+        requests: u64,
+    },
+    DeadlinePassed {
+        after: Millis,
+    },
+    NotProven {
+        waited: Millis,
+    },
     Aborted,
     Superseded,
     EnvironmentStopped,
@@ -276,7 +323,7 @@ impl fmt::Display for ReturnReason {
     /// Writes a sentence without its full stop.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            ReturnReason::Worse => f.write_str("the candidate fails more requests than stable does"),
+            ReturnReason::Worse => f.write_str("the candidate serves worse than stable does"),
             ReturnReason::NeverReady { waited } => write!(f, "the candidate was not ready within {waited}"),
             ReturnReason::LaunchRefused { why } => write!(f, "the candidate could not be launched: {why}"),
             ReturnReason::CrashLoop { exits } => write!(f, "the candidate's replicas exited {exits} times"),
@@ -287,6 +334,12 @@ impl fmt::Display for ReturnReason {
             ReturnReason::TaskFailed { task, ended } => write!(f, "{} failed: {ended}", task.name),
             ReturnReason::TelemetryLost { silent } => {
                 write!(f, "the edge has reported nothing about the candidate for {silent}")
+            }
+            ReturnReason::ChecksFailing { checks } => {
+                write!(f, "the candidate fails {}", checks.join(" and "))
+            }
+            ReturnReason::Unproven { requests } => {
+                write!(f, "too little was seen to prove it, {requests} request(s)")
             }
             ReturnReason::DeadlinePassed { after } => {
                 write!(f, "the deployment did not end within its deadline of {after}")
@@ -316,7 +369,11 @@ impl Event {
             Event::CheckRan { .. } => "check_ran",
             Event::CandidateVerified { .. } => "candidate_verified",
             Event::TrafficShifted { .. } => "traffic_shifted",
+            Event::JudgeCalibrated { .. } => "judge_calibrated",
             Event::EvidenceAdded { .. } => "evidence_added",
+            Event::ChecksAnswered { .. } => "checks_answered",
+            Event::FindingReported { .. } => "finding_reported",
+            Event::BakeExtended { .. } => "bake_extended",
             Event::Paused => "paused",
             Event::Resumed => "resumed",
             Event::Held { .. } => "held",
@@ -362,7 +419,16 @@ impl fmt::Display for Event {
             Event::TrafficShifted { revision, weight, .. } => {
                 write!(f, "revision {revision} gets {weight} of the requests")
             }
+            Event::JudgeCalibrated { calibration } => calibration.fmt(f),
             Event::EvidenceAdded { record } => record.fmt(f),
+            Event::ChecksAnswered { round } => round.fmt(f),
+            Event::FindingReported { finding } => write!(f, "finding: {finding}"),
+            Event::BakeExtended { step, until, requests } => write!(
+                f,
+                "step {} is watched longer, until {} after its begin at most: too little is known after {requests} request(s)",
+                step + 1,
+                until
+            ),
             Event::Paused => f.write_str("paused"),
             Event::Resumed => f.write_str("resumed"),
             Event::Held { why } => write!(f, "held: {why}"),
@@ -378,9 +444,13 @@ impl fmt::Display for Event {
             Event::StepPromoted { now: true } => f.write_str("an operator skipped the rest of the rollout"),
             Event::StepPromoted { now: false } => f.write_str("an operator ended this bake"),
             Event::Promoted { revision, proven: true, .. } => write!(f, "promoted revision {revision}"),
-            Event::Promoted { revision, proven: false, requests } => {
+            Event::Promoted { revision, proven: false, requests, probes: 0 } => {
                 write!(f, "promoted revision {revision}, unproven: it answered only {requests} request(s)")
             }
+            Event::Promoted { revision, proven: false, requests, probes } => write!(
+                f,
+                "promoted revision {revision}, unproven: it answered only {requests} request(s) and {probes} synthetic one(s)"
+            ),
             Event::DeploymentFinished { outcome, reason: Some(reason), .. } => {
                 write!(f, "finished: {outcome}: {reason}")
             }

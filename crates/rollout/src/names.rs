@@ -218,6 +218,8 @@ pub struct WeightError(pub u8);
 
 impl Weight {
     pub const NONE: Weight = Weight(0);
+    pub const ONE: Weight = Weight(1);
+    pub const FIVE: Weight = Weight(5);
     pub const FULL: Weight = Weight(100);
 
     pub const fn new(percent: u8) -> Result<Self, WeightError> {
@@ -226,6 +228,11 @@ impl Weight {
 
     pub const fn percent(self) -> u8 {
         self.0
+    }
+
+    /// Returns what is left of all.
+    pub const fn rest(self) -> Weight {
+        Weight(100 - self.0)
     }
 
     /// Returns the share as a fraction of one.

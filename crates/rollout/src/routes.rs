@@ -38,6 +38,9 @@ pub struct RouteTable {
     pub sticky: Option<Sticky>,
     #[serde(default)]
     pub allow: Option<Allow>,
+    /// Tells users apart, so that one who fails again and again on an endpoint is counted once.
+    #[serde(default)]
+    pub user: Option<UserKey>,
     #[serde(default)]
     pub maintenance: Option<Maintenance>,
     #[serde(default)]
@@ -89,6 +92,15 @@ pub struct Allow {
     /// Lower case.
     pub header: String,
     pub values: Vec<String>,
+}
+
+/// Where a request says whose it is. Never the address: behind a proxy that would hide a failing release.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum UserKey {
+    /// Lower case.
+    Header(String),
+    Cookie(String),
 }
 
 /// Requests wait at the edge, at most `hold` from `since` on; then 503 with Retry-After.

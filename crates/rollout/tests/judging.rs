@@ -391,6 +391,6 @@ mod calibrated {
         let known = Calibration::cold(&policy, history(1000));
         assert!((known.error_rate - 1.5 / 1001.0).abs() < 1e-15);
         assert_eq!(known.latency.map(|of| of.slow_rates), Some([0.499, 0.099, 0.0, 0.0]));
-        assert_eq!(known.reference(vec![], None).slow_rates, Some([0.499, 0.099, 0.0, 0.0]));
+        assert_eq!(known.reference().slow_rates, Some([0.499, 0.099, 0.0, 0.0]));
     }
 }

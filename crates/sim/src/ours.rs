@@ -4,11 +4,13 @@
 use crate::chance::mixed;
 use crate::rivals::Decider;
 use crate::traffic::{Arm, Fault, Latencies, Scene, Second, Traffic};
+use rollout::event::VerdictWord;
 use rollout::judge::buckets::Boundaries;
-use rollout::judge::calibration::{Block, Calibration, History, Thresholds, calibrate};
+use rollout::judge::calibration::{Block, Calibration, History, KnownRoute, Thresholds, calibrate};
 use rollout::judge::policy::{LATENCIES, Pair, Pairs, Policy};
-use rollout::judge::process::Test;
-use rollout::judge::{Counts, RouteCounts};
+use rollout::judge::{Judge, Record, RouteCounts, Slow, SlowFrom, policy};
+use rollout::names::Weight;
+use rollout::plan::JudgeSettings;
 
 /// How much of the reference is read to place the latency thresholds.
 const THRESHOLDS_S: u64 = 7200;
@@ -24,94 +26,95 @@ const REFERENCE_SALT: u64 = 0x5245_4645_5245_4e43;
 /// What our judge knows before a watch.
 #[derive(Debug, Clone)]
 pub struct Known {
-    pub policy: Policy,
+    pub settings: JudgeSettings,
     pub calibration: Calibration,
-    weight: f64,
-    /// Chosen by hand instead of by a calibration.
-    pairs: Option<Pairs>,
 }
 
 impl Known {
-    /// Learns from so many hours of the stable version of this scene, split as its weight splits.
-    pub fn calibrated(policy: &Policy, scene: &Scene, hours: u64, seed: u64, number: u64) -> Self {
-        let reference = Reference::draw(policy, scene, hours * HOUR_S, seed, number);
-        Self::learned(policy, scene, &reference)
+    /// Learns from so many hours of the stable version of this scene, split as its weights split.
+    pub fn calibrated(settings: &JudgeSettings, scene: &Scene, hours: u64, seed: u64, number: u64) -> Self {
+        let reference = Reference::draw(&policy(settings), scene, hours * HOUR_S, seed, number);
+        Self::learned(settings, &reference)
     }
 
-    /// Learns from a reference of this scene.
-    pub fn learned(policy: &Policy, scene: &Scene, reference: &Reference) -> Self {
-        let share = calibrate(policy, &reference.blocks, reference.slow, scene.weight);
-        let calibration = Calibration { shares: vec![share], ..reference.cold(policy) };
-        Self { policy: policy.clone(), calibration, weight: scene.weight, pairs: None }
+    /// Learns from a reference.
+    pub fn learned(settings: &JudgeSettings, reference: &Reference) -> Self {
+        let policy = policy(settings);
+        let calibrated = |part: &Part| calibrate(&policy, &part.blocks, reference.slow(part), part.weight);
+        let shares = reference.parts.iter().map(calibrated).collect();
+        let calibration = Calibration { shares, ..reference.history(&policy) };
+        Self { settings: settings.clone(), calibration }
     }
 
     /// Knows ten minutes of stable's history only.
-    pub fn cold(policy: &Policy, scene: &Scene, seed: u64, number: u64) -> Self {
-        let calibration = Reference::draw(policy, scene, COLD_S, seed, number).cold(policy);
-        Self { policy: policy.clone(), calibration, weight: scene.weight, pairs: None }
+    pub fn cold(settings: &JudgeSettings, scene: &Scene, seed: u64, number: u64) -> Self {
+        let policy = policy(settings);
+        let calibration = Reference::draw(&policy, scene, COLD_S, seed, number).history(&policy);
+        Self { settings: settings.clone(), calibration }
     }
 
     /// Believes requests to be independent: no tempering, the widest cap.
-    pub fn believing_independence(self) -> Self {
-        Self { pairs: Some(Pairs::uniform(Pair { eta: 1.0, cap: 8.5 })), ..self }
+    pub fn believing_independence(mut self) -> Self {
+        for share in &mut self.calibration.shares {
+            share.pairs = Pairs::uniform(Pair { eta: 1.0, cap: 8.5 });
+        }
+        self
     }
 
     /// Returns the judge ready for one watch.
-    pub fn judge(&self, traffic: &Traffic) -> Judge {
-        let routes = match traffic.scene.fault {
-            Fault::Route { .. } => vec![self.calibration.error_rate],
-            _ => Vec::new(),
-        };
-        let pairs = self.pairs.unwrap_or_else(|| self.calibration.pairs(&self.policy, self.weight));
-        let reference = self.calibration.reference(routes, None);
-        let mut test = Test::new(self.policy.clone(), reference, self.weight, &pairs);
-        test.set_acting(self.calibration.acting(&self.policy, self.weight));
-        let indexes = indexes(self.calibration.latency.map(|latency| latency.boundaries));
-        Judge { test, indexes, counts: Counts::default() }
-    }
-
-    /// Returns what the judge would be told in the first seconds of a watch.
-    pub fn records(&self, traffic: &Traffic, seed: u64, watch: u64, seconds: u64) -> Vec<Counts> {
-        let indexes = indexes(self.calibration.latency.map(|latency| latency.boundaries));
-        let mut stream = traffic.stream(seed, watch);
-        let mut record = |_| {
-            let mut counts = Counts::default();
-            fill(&mut counts, stream.advance(), &indexes);
-            counts
-        };
-        (0..seconds).map(&mut record).collect()
+    pub fn watcher(&self, traffic: &Traffic) -> Watcher {
+        let mut calibration = self.calibration.clone();
+        if let Fault::Route { .. } = traffic.scene.fault {
+            let error_rate = calibration.error_rate;
+            calibration.routes.push(KnownRoute { template: "/struck".to_owned(), error_rate });
+        }
+        let mut judge = Judge::new(&self.settings, true);
+        judge.calibrate(&calibration);
+        let slow_from = judge.slow_from();
+        Watcher { judge, weight: None, slow_from, record: Record::default() }
     }
 }
 
-/// Our judge, watching.
+/// Our judge, watching: the one the state machine speaks to.
 #[derive(Debug, Clone)]
-pub struct Judge {
-    pub test: Test,
-    indexes: [i16; LATENCIES],
-    counts: Counts,
+pub struct Watcher {
+    pub judge: Judge,
+    weight: Option<Weight>,
+    slow_from: Option<SlowFrom>,
+    record: Record,
 }
 
-impl Decider for Judge {
+impl Watcher {
+    /// Looks at one second, without asking what it means.
+    pub fn add(&mut self, second: &Second) {
+        let percent = (second.weight * 100.0).round() as u8;
+        let weight = Weight::new(percent).expect("BUG: a weight is a share");
+        if self.weight.replace(weight) != Some(weight) {
+            self.judge.set_weight(weight);
+        }
+        fill(&mut self.record, second, self.slow_from.as_ref());
+        self.judge.add(&self.record);
+    }
+}
+
+impl Decider for Watcher {
     fn rolls_back(&mut self, second: &Second) -> bool {
-        fill(&mut self.counts, second, &self.indexes);
-        self.test.add(&self.counts);
-        self.test.is_decided()
+        self.add(second);
+        self.judge.verdict().word == VerdictWord::Worse
     }
 }
 
 /// Writes a second as the engine would report it.
-fn fill(counts: &mut Counts, second: &Second, indexes: &[i16; LATENCIES]) {
+fn fill(record: &mut Record, second: &Second, slow_from: Option<&SlowFrom>) {
     let Second { candidate, stable, .. } = second;
-    counts.second = second.second;
-    counts.length = 1;
-    (counts.candidate_requests, counts.candidate_errors) = (candidate.all.requests, candidate.all.errors);
-    (counts.stable_requests, counts.stable_errors) = (stable.all.requests, stable.all.errors);
-    (counts.candidate_errors_once, counts.stable_errors_once) = (candidate.all.errors, stable.all.errors);
-    counts.candidate_slow = slow(candidate, indexes, SHIFT);
-    counts.stable_slow = slow(stable, indexes, 0);
-    counts.routes.clear();
+    record.second = second.second;
+    (record.candidate_requests, record.candidate_errors) = (candidate.all.requests, candidate.all.errors);
+    (record.stable_requests, record.stable_errors) = (stable.all.requests, stable.all.errors);
+    record.slow = slow_from
+        .map(|from| Slow { candidate: slow(candidate, &from.candidate), stable: slow(stable, &from.stable) });
+    record.routes.clear();
     if candidate.route.requests + stable.route.requests > 0 {
-        counts.routes.push(RouteCounts {
+        record.routes.push(RouteCounts {
             candidate_requests: candidate.route.requests,
             candidate_errors: candidate.route.errors,
             stable_requests: stable.route.requests,
@@ -120,55 +123,95 @@ fn fill(counts: &mut Counts, second: &Second, indexes: &[i16; LATENCIES]) {
     }
 }
 
-fn slow(arm: &Arm, indexes: &[i16; LATENCIES], shift: i16) -> [u64; LATENCIES] {
-    indexes.map(|index| arm.latencies.count_from(index + shift))
+fn slow(arm: &Arm, indexes: &[i16; LATENCIES]) -> [u64; LATENCIES] {
+    indexes.map(|index| arm.latencies.count_from(index))
 }
 
-/// Stable traffic of the past, in blocks of five seconds, split by a pseudo-candidate's share.
+/// Stable traffic of the past, in blocks of five seconds, split by pseudo-candidates' shares.
 #[derive(Debug, Clone)]
 pub struct Reference {
+    boundaries: Option<Boundaries>,
+    seconds: u64,
+    /// One a weight.
+    parts: Vec<Part>,
+}
+
+/// The same at one weight.
+#[derive(Debug, Clone)]
+struct Part {
+    weight: f64,
     blocks: Vec<Block>,
     requests: u64,
     errors: u64,
-    thresholds: Option<Thresholds>,
     /// Requests of both arms above each unshifted boundary.
-    slow: Option<[u64; LATENCIES]>,
+    slow: [u64; LATENCIES],
 }
 
 impl Reference {
     /// Draws so many seconds of it, twice: the first hours place the thresholds, the whole is counted against them.
     pub fn draw(policy: &Policy, scene: &Scene, seconds: u64, seed: u64, number: u64) -> Self {
-        let traffic = Traffic::new(Scene { fault: Fault::Nothing, ..scene.clone() });
+        let healthy = Scene { fault: Fault::Nothing, later: Vec::new(), ..scene.clone() };
         let seed = mixed(seed ^ REFERENCE_SALT);
-        let boundaries = boundaries(policy, &traffic, seconds.min(THRESHOLDS_S), seed, number);
-        let indexes = indexes(boundaries);
-        let (mut requests, mut errors, mut slow_all) = (0, 0, [0; LATENCIES]);
-        let mut blocks = vec![Block::default(); seconds.div_ceil(BLOCK_S) as usize];
-        let mut stream = traffic.stream(seed, number);
-        for at in 0..seconds {
-            let second = stream.advance();
-            add(&mut blocks[(at / BLOCK_S) as usize], second, &indexes);
-            for arm in [&second.candidate, &second.stable] {
-                requests += arm.all.requests;
-                errors += arm.all.errors;
-                slow_all.iter_mut().zip(slow(arm, &indexes, 0)).for_each(|(sum, count)| *sum += count);
-            }
-        }
-        let thresholds = boundaries.map(|boundaries| {
-            let slow_rates = slow_all.map(|count| count as f64 / requests.max(1) as f64);
-            Thresholds { boundaries, slow_rates }
-        });
-        Self { blocks, requests, errors, thresholds, slow: thresholds.map(|_| slow_all) }
+        let boundaries =
+            boundaries(policy, &Traffic::new(healthy.clone()), seconds.min(THRESHOLDS_S), seed, number);
+        let part = |weight: f64| {
+            let traffic = Traffic::new(Scene { weight, ..healthy.clone() });
+            Part::draw(&traffic, boundaries, seconds, seed, number)
+        };
+        Self { boundaries, seconds, parts: scene.weights().map(part).collect() }
     }
 
-    fn cold(&self, policy: &Policy) -> Calibration {
-        let history = History {
-            requests: self.requests,
-            errors: self.errors,
-            errors_once: self.errors,
-            latencies: &[],
+    fn slow(&self, part: &Part) -> Option<[u64; LATENCIES]> {
+        self.boundaries.map(|_| part.slow)
+    }
+
+    /// Returns what is known without a calibration.
+    fn history(&self, policy: &Policy) -> Calibration {
+        let first = self.parts.first().expect("BUG: a scene has a weight");
+        let (requests, errors) = (first.requests, first.errors);
+        let latency = self.boundaries.map(|boundaries| Thresholds {
+            boundaries,
+            slow_rates: first.slow.map(|count| count as f64 / requests.max(1) as f64),
+        });
+        let history = History { requests, errors, errors_once: errors, latencies: &[] };
+        let hours = self.seconds as f64 / HOUR_S as f64;
+        Calibration { latency, hours, ..Calibration::cold(policy, history) }
+    }
+}
+
+impl Part {
+    fn draw(traffic: &Traffic, boundaries: Option<Boundaries>, seconds: u64, seed: u64, number: u64) -> Self {
+        let stable = boundaries.map_or([i16::MAX; LATENCIES], |boundaries| boundaries.indexes());
+        let from = SlowFrom { stable, candidate: stable.map(|index| index.saturating_add(SHIFT)) };
+        let blocks = vec![Block::default(); seconds.div_ceil(BLOCK_S) as usize];
+        let mut part =
+            Self { weight: traffic.scene.weight, blocks, requests: 0, errors: 0, slow: [0; LATENCIES] };
+        let mut stream = traffic.stream(seed, number);
+        for at in 0..seconds {
+            part.add(at, stream.advance(), &from);
+        }
+        part
+    }
+
+    fn add(&mut self, at: u64, second: &Second, from: &SlowFrom) {
+        let Second { candidate, stable, .. } = second;
+        let block = &mut self.blocks[(at / BLOCK_S) as usize];
+        block.candidate_requests += candidate.all.requests as u32;
+        block.candidate_errors += candidate.all.errors as u32;
+        block.candidate_errors_once += candidate.all.errors as u32;
+        block.stable_requests += stable.all.requests as u32;
+        block.stable_errors += stable.all.errors as u32;
+        block.stable_errors_once += stable.all.errors as u32;
+        let add = |sums: &mut [u32; LATENCIES], counts: [u64; LATENCIES]| {
+            sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count as u32);
         };
-        Calibration { latency: self.thresholds, ..Calibration::cold(policy, history) }
+        add(&mut block.candidate_slow, slow(candidate, &from.candidate));
+        add(&mut block.stable_slow, slow(stable, &from.stable));
+        for arm in [candidate, stable] {
+            self.requests += arm.all.requests;
+            self.errors += arm.all.errors;
+            self.slow.iter_mut().zip(slow(arm, &from.stable)).for_each(|(sum, count)| *sum += count);
+        }
     }
 }
 
@@ -189,25 +232,6 @@ fn boundaries(
     let enough = seen.count() >= policy.cold.latency_requests_min;
     let buckets: Vec<(i16, u64)> = seen.buckets().map(|(index, count)| (index, u64::from(count))).collect();
     if enough { Boundaries::of(&buckets) } else { None }
-}
-
-fn indexes(boundaries: Option<Boundaries>) -> [i16; LATENCIES] {
-    boundaries.map_or([i16::MAX - SHIFT; LATENCIES], |boundaries| boundaries.indexes())
-}
-
-fn add(block: &mut Block, second: &Second, indexes: &[i16; LATENCIES]) {
-    let Second { candidate, stable, .. } = second;
-    block.candidate_requests += candidate.all.requests as u32;
-    block.candidate_errors += candidate.all.errors as u32;
-    block.candidate_errors_once += candidate.all.errors as u32;
-    block.stable_requests += stable.all.requests as u32;
-    block.stable_errors += stable.all.errors as u32;
-    block.stable_errors_once += stable.all.errors as u32;
-    let add = |sums: &mut [u32; LATENCIES], counts: [u64; LATENCIES]| {
-        sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count as u32);
-    };
-    add(&mut block.candidate_slow, slow(candidate, indexes, SHIFT));
-    add(&mut block.stable_slow, slow(stable, indexes, 0));
 }
 
 #[cfg(test)]

@@ -100,7 +100,7 @@ pub fn promoted() -> Vec<(String, String)> {
 /// A deployment that the judge takes back.
 pub fn rolled_back() -> Vec<(String, String)> {
     let evidence = Evidence {
-        rule: "error share".into(),
+        rule: "sequential test".into(),
         metric: "errors".into(),
         window_seconds: 10,
         candidate_requests: 812,
@@ -108,7 +108,10 @@ pub fn rolled_back() -> Vec<(String, String)> {
         stable_requests: 3120,
         stable_errors: 0,
         limit: 0.0001,
-        score: 9.0,
+        log_m: 9.0,
+        threshold: 4.605,
+        p_value: Some(1.2e-4),
+        ..Evidence::default()
     };
     vec![
         event(40, "d-7", requested()),
@@ -154,7 +157,9 @@ pub fn status() -> Status {
                 errors: 1,
                 stable_requests: 2300,
                 stable_errors: 2,
-                p_value: None,
+                p_value: Some(0.4),
+                probes: 0,
+                cold: false,
             }),
             rollback_ready: true,
             rollback_reason: "revision 2 serves".into(),

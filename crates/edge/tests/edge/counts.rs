@@ -86,6 +86,187 @@ async fn every_request_is_in_one_class() {
 }
 
 #[tokio::test]
+async fn answers_of_the_four_hundreds_are_told_apart_and_those_of_the_overloaded_are_errors() {
+    let (bench, _web) = bench().await;
+    let mut client = bench.client().await;
+    for status in [400, 401, 403, 404, 410, 418, 408, 429] {
+        client.get(&format!("/status/{status}")).await;
+    }
+
+    let rows = bench.counted(8).await;
+
+    assert_eq!((total_errors(&rows, "limited"), total_errors(&rows, "status")), (2, 0));
+    let other = ["client_errors", "unauthorized", "not_found"].map(|class| total(&rows, class));
+    assert_eq!(other, [6, 2, 2]);
+}
+
+#[tokio::test]
+async fn a_grpc_answer_fails_by_its_status_in_the_head_or_in_the_trailers() {
+    let (bench, _web) = bench().await;
+    let mut client = bench.client().await;
+    for (path, status) in
+        [("/grpc/0", 0), ("/grpc/5", 5), ("/grpc/14", 14), ("/grpc-late/13", 13), ("/grpc-late/0", 0)]
+    {
+        let mut request = request(path);
+        request.headers_mut().insert("te", "trailers".parse().unwrap());
+        assert_eq!(client.send(request).await.unwrap().status, 200, "{path} {status}");
+    }
+
+    let rows = bench.counted(5).await;
+
+    assert_eq!(total_errors(&rows, "status"), 2, "{rows:?}");
+}
+
+#[tokio::test]
+async fn one_user_failing_again_on_an_endpoint_is_one_error_where_users_are_told_apart() {
+    let (bench, web) = (Bench::start(), Replica::start("web").await);
+    let table = Table::new("web", 1).stable(1, &[web.address]).with("user", json!({ "header": "x-user" }));
+    bench.put(table.with("templates", json!(["/status/{code}"]))).await;
+    let mut client = bench.client().await;
+    for (path, user) in [
+        ("/status/500", Some("alice")),
+        ("/status/503", Some("alice")),
+        ("/reset", Some("alice")),
+        ("/status/500", Some("bob")),
+        ("/status/500", None),
+        ("/status/500", None),
+    ] {
+        let mut request = request(path);
+        if let Some(user) = user {
+            request.headers_mut().insert("x-user", user.parse().unwrap());
+        }
+        client.send(request).await.unwrap();
+    }
+
+    let records = bench.seconds(6).await;
+
+    let rows: Vec<Value> =
+        records.iter().flat_map(|record| record["rows"].as_array().unwrap().clone()).collect();
+    let errors: u64 = ["status", "reset"].iter().map(|class| total_errors(&rows, class)).sum();
+    assert_eq!((errors, total(&rows, "errors_repeated")), (6, 1));
+    let buckets: Vec<&Value> = records
+        .iter()
+        .flat_map(|record| record["arms"].as_array().into_iter().flatten())
+        .flat_map(|arm| arm["buckets"].as_array().unwrap())
+        .collect();
+    let sum = |field: &str| buckets.iter().filter_map(|bucket| bucket[field].as_u64()).sum::<u64>();
+    assert_eq!((sum("requests"), sum("errors"), sum("errors_repeated")), (6, 6, 1));
+    assert!(!json!(records).to_string().contains("alice"));
+}
+
+#[tokio::test]
+async fn the_buckets_hold_every_judged_request() {
+    let (bench, v1, v2) = (Bench::start(), Replica::start("v1").await, Replica::start("v2").await);
+    let table = Table::new("web", 1).stable(1, &[v1.address]).candidate(2, 40, &[v2.address]);
+    bench.put(table.with("allow", json!({ "header": "x-canary", "values": ["team"] }))).await;
+    let mut client = bench.client().await;
+    for n in 0..300 {
+        let mut request = request(if n % 3 == 0 { "/status/500" } else { "/" });
+        if n % 10 == 0 {
+            request.headers_mut().insert("x-canary", "team".parse().unwrap());
+        }
+        client.send(request).await.unwrap();
+    }
+
+    let records = bench.seconds(300).await;
+
+    for (revision, buckets) in [(1, 40..100), (2, 0..40)] {
+        let of = |list: &str| -> Vec<Value> {
+            let all = records.iter().flat_map(|record| record[list].as_array().into_iter().flatten());
+            all.filter(|row| row["revision"] == revision).cloned().collect()
+        };
+        let rows: Vec<Value> = of("rows").into_iter().filter(|row| row["allowed"] == false).collect();
+        let arms: Vec<Value> =
+            of("arms").iter().flat_map(|arm| arm["buckets"].as_array().unwrap().clone()).collect();
+        assert_eq!(total(&arms, "requests"), total(&rows, "requests"));
+        let errors: u64 = arms.iter().filter_map(|bucket| bucket["errors"].as_u64()).sum();
+        assert_eq!(errors, total_errors(&rows, "status"));
+        assert!(arms.iter().all(|bucket| buckets.contains(&bucket["bucket"].as_u64().unwrap())));
+    }
+}
+
+/// Looks like nothing a route would be called, and stands in every place of a request.
+const SENTINELS: [&str; 10] = [
+    "s3nt1nel-path",
+    "550e8400-e29b-41d4-a716-446655440000",
+    "eyJhbGciOiJIUzI1NiJ9.sentinel",
+    "s3nt1nel-value",
+    "s3nt1nel-name",
+    "s3nt1nelbare",
+    "s3nt1nel-header",
+    "s3nt1nel-cookie",
+    "s3nt1nel-body",
+    "s3nt1nel-bearer",
+];
+
+#[tokio::test]
+async fn a_sample_of_failures_shows_where_and_never_who_or_with_what() {
+    let (bench, web) = (Bench::start(), Replica::start("web").await);
+    let templates = json!(["/status/500/users/{id}"]);
+    let user = json!({ "cookie": "session" });
+    bench
+        .put(Table::new("web", 1).stable(1, &[web.address]).with("templates", templates).with("user", user))
+        .await;
+    let [path, uuid, token, value, name, bare, header, cookie, body, bearer] = SENTINELS;
+    let mut client = bench.client().await;
+    for (method, uri) in [
+        (
+            "POST",
+            format!(
+                "/reset/{path}/{uuid}/{token}/a@{path}?page={value}&{name}={value}&{bare}&user_id={uuid}"
+            ),
+        ),
+        ("POST", format!("/status/500/users/{path}?{name}={value}#{value}")),
+        (path, format!("/reset/%{uuid}%41/{path};{name}={value}")),
+    ] {
+        let mut request = request(&uri);
+        *request.method_mut() = method.parse().unwrap();
+        *request.body_mut() = bytes::Bytes::from(body).into();
+        let headers = request.headers_mut();
+        headers.insert("x-secret", header.parse().unwrap());
+        headers.insert("cookie", format!("session={cookie}").parse().unwrap());
+        headers.insert("authorization", format!("Bearer {bearer}").parse().unwrap());
+        client.send(request).await.unwrap();
+    }
+
+    let records = bench.seconds(3).await;
+
+    let text = json!(records).to_string();
+    for sentinel in SENTINELS {
+        assert!(!text.contains(sentinel), "{sentinel} in {text}");
+    }
+    let failures: Vec<&Value> =
+        records.iter().flat_map(|record| record["failures"].as_array().into_iter().flatten()).collect();
+    assert_eq!(failures.len(), 3, "{failures:?}");
+    for (method, path, parameters, class) in [
+        ("POST", "/reset/{…}/{…}/{…}/{…}", json!(["page", "user_id"]), "reset"),
+        ("POST", "/status/500/users/{id}", json!(null), "status"),
+        ("OTHER", "/reset/{…}/{…}", json!(null), "reset"),
+    ] {
+        let wanted = |failure: &&&Value| failure["path"] == path && failure["method"] == method;
+        let failure = failures.iter().find(wanted).unwrap_or_else(|| panic!("no {path} in {failures:?}"));
+        assert_eq!((&failure["parameters"], &failure["class"]), (&parameters, &json!(class)));
+        assert_eq!(failure["replica"], "r-1-1");
+        assert!(failure["latency_ms"].as_f64().unwrap() > 0.0);
+    }
+}
+
+#[tokio::test]
+async fn a_flood_of_failures_leaves_three_samples_a_second() {
+    let (bench, _web) = bench().await;
+    let mut client = bench.client().await;
+    for _ in 0..200 {
+        client.get("/status/500").await;
+    }
+
+    let records = bench.seconds(200).await;
+
+    let samples: Vec<usize> =
+        records.iter().map(|record| record["failures"].as_array().map_or(0, Vec::len)).collect();
+    assert!(samples.iter().all(|count| *count <= 3) && samples.contains(&3), "{samples:?}");
+}
+
+#[tokio::test]
 async fn counts_sum_exactly_to_the_requests_sent() {
     let (bench, v1, v2) = (Bench::start(), Replica::start("v1").await, Replica::start("v2").await);
     bench.put(Table::new("web", 1).stable(1, &[v1.address]).candidate(2, 40, &[v2.address])).await;

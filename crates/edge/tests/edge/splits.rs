@@ -2,7 +2,8 @@
 
 use crate::support::replica::Replica;
 use crate::support::{Bench, Table, request, total};
-use serde_json::json;
+use serde_json::{Value, json};
+use std::collections::BTreeSet;
 
 #[tokio::test]
 async fn e16_the_weight_divides_requests_and_the_allow_list_overrules_it() {
@@ -25,16 +26,25 @@ async fn e16_the_weight_divides_requests_and_the_allow_list_overrules_it() {
 
     // Six standard deviations around 500.
     assert!((384..=616).contains(&share), "{share}");
+    let records = bench.seconds(2020).await;
     let rows = bench.counted(2020).await;
     let (allowed, drawn): (Vec<_>, Vec<_>) = rows.into_iter().partition(|row| row["allowed"] == true);
     assert_eq!(total(&allowed, "requests"), 20);
     assert_eq!(total(&drawn, "requests"), 2000);
     // The bucket that was drawn decides the arm, and is told.
-    let consistent = drawn
-        .iter()
-        .filter(|row| row["requests"] != 0)
-        .all(|row| (row["revision"] == 2) == (row["bucket"].as_u64().unwrap() < 25));
-    assert!(consistent);
+    let buckets = buckets(&records);
+    assert!(buckets.iter().all(|(revision, bucket)| (*revision == 2) == (*bucket < 25)), "{buckets:?}");
+}
+
+/// Returns every revision and arm bucket that was counted.
+fn buckets(records: &[Value]) -> BTreeSet<(u64, u64)> {
+    let arms = records.iter().flat_map(|record| record["arms"].as_array().into_iter().flatten());
+    let number = |value: &Value| value.as_u64().unwrap();
+    arms.flat_map(|arm| {
+        let buckets = arm["buckets"].as_array().unwrap();
+        buckets.iter().map(move |bucket| (number(&arm["revision"]), number(&bucket["bucket"])))
+    })
+    .collect()
 }
 
 #[tokio::test]
@@ -89,9 +99,7 @@ async fn a_bucket_is_drawn_also_without_a_candidate() {
     }
 
     let rows = bench.counted(300).await;
-    let mut buckets: Vec<_> = rows.iter().map(|row| row["bucket"].as_u64().unwrap()).collect();
-    buckets.sort_unstable();
-    buckets.dedup();
+    let buckets = buckets(&bench.seconds(300).await);
     assert!(buckets.len() > 60, "{} buckets", buckets.len());
     assert!(
         rows.iter().filter(|row| row["requests"] != 0).all(|row| row["route"] == "/api/appointments/{id}")

@@ -35,9 +35,13 @@ impl Metrics {
         counter(&mut text, "medeclipse_requests_total", "Requests answered or failed.", &series, |row| {
             row.requests
         });
-        counter(&mut text, "medeclipse_client_errors_total", "Answers 400 to 499.", &series, |row| {
-            row.client_errors
-        });
+        counter(
+            &mut text,
+            "medeclipse_client_errors_total",
+            "Answers 400 to 499 but 408 and 429.",
+            &series,
+            |row| row.client_errors,
+        );
         counter(
             &mut text,
             "medeclipse_client_aborts_total",
@@ -49,6 +53,7 @@ impl Metrics {
         for ((target, revision), row) in series.iter() {
             let classes = [
                 ("status", row.errors.status),
+                ("limited", row.errors.limited),
                 ("connect", row.errors.connect),
                 ("reset", row.errors.reset),
                 ("timeout", row.errors.timeout),
@@ -120,7 +125,7 @@ mod tests {
             CountRow { target: "web@local".to_owned(), revision: 3, requests: 2, ..CountRow::default() };
         row.latency.record(3.0);
         row.latency.record(700.0);
-        let record = SecondRecord { epoch: 1, seq: 0, second: 9, rows: vec![row] };
+        let record = SecondRecord { second: 9, rows: vec![row], ..SecondRecord::default() };
         metrics.add(&record);
         metrics.add(&record);
 

@@ -177,8 +177,14 @@ pub struct VerdictStatus {
     pub errors: u64,
     pub stable_requests: u64,
     pub stable_errors: u64,
-    /// None until the judge computes one.
+    /// How often a harmless candidate would ever look like this, at most; None before its first request.
     pub p_value: Option<f64>,
+    /// Synthetic requests the candidate answered, beside those of users.
+    #[serde(default)]
+    pub probes: u64,
+    /// The judge uses the constants of a cold start.
+    #[serde(default)]
+    pub cold: bool,
 }
 
 /// One row of `history`.

@@ -90,9 +90,11 @@ fn waiting_for(state: &State, running: &Deployment, world: &World, now: Millis) 
         Phase::Verifying => "checks".to_owned(),
         Phase::Shifting { step } => format!("the edge to give the candidate {}", percent(running, *step)),
         Phase::Baking { step } => {
-            let bake = running.settings.bake_of(*step);
-            let left = Millis(bake.0.saturating_sub(running.phase_clock.elapsed(now).0));
-            format!("the bake at {} to end, in {left}", percent(running, *step))
+            let settings = &running.settings;
+            let end = if running.extended { settings.bake_max_of(*step) } else { settings.bake_of(*step) };
+            let left = Millis(end.0.saturating_sub(running.phase_clock.elapsed(now).0));
+            let more = if running.extended { ", or proof" } else { "" };
+            format!("the bake at {} to end, in {left}{more}", percent(running, *step))
         }
         Phase::Promoting => "the edge to prove who answers".to_owned(),
         Phase::Returning { .. } => "stable to be proven healthy".to_owned(),
@@ -100,28 +102,26 @@ fn waiting_for(state: &State, running: &Deployment, world: &World, now: Millis) 
 }
 
 fn percent(running: &Deployment, step: usize) -> String {
-    running.settings.steps.get(step).map(ToString::to_string).unwrap_or_default()
+    running.settings.weight_of(step).to_string()
 }
 
 fn verdict(state: &State) -> Option<VerdictStatus> {
-    let (guard, settings) = match (&state.deployment, &state.hot) {
-        (Some(running), _) => (&running.guard, &running.settings.judge),
-        (None, Some(hot)) => (&hot.guard, &state.stable_rollout.judge),
-        (None, None) => return None,
-    };
+    let judge = state.judge()?;
     let condemned = state.deployment.as_ref().and_then(|running| running.verdict.clone());
     let Verdict { word, evidence } = match condemned {
         Some(evidence) => Verdict { word: VerdictWord::Worse, evidence },
-        None => guard.verdict(settings),
+        None => judge.verdict(),
     };
     Some(VerdictStatus {
         state: word.to_string(),
         metric: evidence.metric,
-        requests: guard.candidate_requests(),
-        errors: guard.candidate_errors(),
-        stable_requests: guard.stable_requests(),
-        stable_errors: guard.stable_errors(),
-        p_value: None,
+        requests: judge.candidate_requests(),
+        errors: judge.candidate_errors(),
+        stable_requests: judge.stable_requests(),
+        stable_errors: judge.stable_errors(),
+        p_value: evidence.p_value,
+        probes: judge.probes().asked,
+        cold: evidence.cold,
     })
 }
 

@@ -73,10 +73,7 @@ pub(crate) fn read_checks(list: &[Fields<'_>]) -> Vec<Check> {
             if TAKEN.contains(&name.value.as_str()) {
                 fields.note(taken(name));
             }
-            match names.iter().find(|other| other.value == name.value) {
-                Some(first) => fields.note(twin(name, first)),
-                None => names.push(name.clone()),
-            }
+            require_own_name(fields, name, &mut names);
         }
         let when = fields.choice::<When>("when").map_or(When::Before, |at| at.value);
         let deadline = fields.duration("deadline").map_or(Millis::seconds(30), |at| at.value);
@@ -99,7 +96,7 @@ fn read_ask(fields: &Fields<'_>) -> Option<Ask> {
         (true, true) => {
             rule(fields.key_span("url"), "`command` is there too", "remove one, or make two checks")
         }
-        (false, false) => {
+        (false, false) if !fields.has_unknown() => {
             rule(
                 fields.span.clone(),
                 "neither is there",
@@ -118,6 +115,14 @@ fn taken(name: &At<String>) -> Mistake {
     Mistake::at(Kind::Rule, name.span.clone(), format!("no check can be called `{}`", name.value))
         .why("events call something else by this name")
         .help("give the check another name")
+}
+
+/// Notes a name that is among those before it; adds it otherwise.
+pub(crate) fn require_own_name(fields: &Fields<'_>, name: &At<String>, before: &mut Vec<At<String>>) {
+    match before.iter().find(|other| other.value == name.value) {
+        Some(first) => fields.note(twin(name, first)),
+        None => before.push(name.clone()),
+    }
 }
 
 fn twin(name: &At<String>, first: &At<String>) -> Mistake {

@@ -6,11 +6,12 @@ pub(crate) mod checks;
 pub(crate) mod environment;
 pub(crate) mod health;
 pub(crate) mod judge;
+pub(crate) mod monitor;
 pub(crate) mod rollout;
 pub(crate) mod service;
 pub(crate) mod text;
 
-use crate::units::{duration_text, size_text};
+use crate::units::{bucket_percent, duration_text, size_text};
 use ::rollout::names::Millis;
 use text::Text;
 
@@ -61,6 +62,24 @@ pub(crate) enum Shape {
     Percent {
         min: f64,
         max: f64,
+    },
+    /// A percentage without a fraction, or `off` for none.
+    Share {
+        max: u8,
+    },
+    /// A percentage that is rounded to buckets of the latency histogram.
+    Buckets {
+        max: u8,
+    },
+    /// A number without a unit.
+    Fraction {
+        min: f64,
+        max: f64,
+        example: f64,
+    },
+    /// Fractions between 0 and 1, each above the one before.
+    Quantiles {
+        max: usize,
     },
     Choice(&'static [&'static str]),
     /// A program and its arguments.
@@ -163,6 +182,10 @@ impl Shape {
             Shape::Duration { .. } => "a duration".to_owned(),
             Shape::Size { .. } => "a size".to_owned(),
             Shape::Percent { .. } => "a percentage".to_owned(),
+            Shape::Share { .. } => "a whole percentage or \"off\"".to_owned(),
+            Shape::Buckets { .. } => "a percentage of at least one histogram bucket".to_owned(),
+            Shape::Fraction { .. } => "a fraction".to_owned(),
+            Shape::Quantiles { .. } => "a list of rising quantiles".to_owned(),
             Shape::Choice(words) => one_of(words),
             Shape::Command { .. } => "a command".to_owned(),
             Shape::Texts { of, .. } => format!("a list with {} in each place", of.noun),
@@ -186,6 +209,10 @@ impl Shape {
             Shape::Duration { .. } => "\"30s\"".to_owned(),
             Shape::Size { .. } => "\"512MiB\"".to_owned(),
             Shape::Percent { .. } => "\"20%\"".to_owned(),
+            Shape::Share { .. } => "\"5%\"".to_owned(),
+            Shape::Buckets { .. } => "\"4.4%\"".to_owned(),
+            Shape::Fraction { example, .. } => example.to_string(),
+            Shape::Quantiles { .. } => "[0.5, 0.9, 0.99]".to_owned(),
             Shape::Choice(words) => format!("\"{}\"", words[0]),
             Shape::Command { .. } => "[\"./program\", \"--flag\"]".to_owned(),
             Shape::Texts { of, .. } => format!("[\"{}\"]", of.example),
@@ -208,6 +235,12 @@ impl Shape {
             Shape::Duration { min, max } => format!("{} to {}", duration_text(*min), duration_text(*max)),
             Shape::Size { min, max } => format!("{} to {}", size_text(*min), size_text(*max)),
             Shape::Percent { min, max } => format!("{}% to {}%", min * 100.0, max * 100.0),
+            Shape::Share { max } => format!("0% to {max}% without a fraction, or \"off\""),
+            Shape::Buckets { max } => {
+                format!("{}% to {}%, rounded to buckets", bucket_percent(1), bucket_percent(*max))
+            }
+            Shape::Fraction { min, max, .. } => format!("{min} to {max}"),
+            Shape::Quantiles { max } => format!("1 to {max} numbers between 0 and 1, rising"),
             Shape::Command { empty: true } => "a program and its arguments, or `[]`".to_owned(),
             Shape::Command { empty: false } => "a program and its arguments".to_owned(),
             Shape::Texts { of, min, max } => format!("{min} to {max} of: {}", of.noun),

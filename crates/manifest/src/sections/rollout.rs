@@ -2,18 +2,24 @@
 //! Rules across its keys are here too: steps fit the strategy, the deadline leaves time for the bakes.
 
 use super::Absent::{Is, Means, Refused};
-use super::{Section, Shape, checks, key, later, text};
+use super::{Section, Shape, checks, key, monitor, text};
 use crate::error::{Kind, Mistake};
 use crate::read::{At, Fields};
 use crate::units::duration_text;
 use rollout::names::{Millis, Weight};
-use rollout::plan::{JudgeSettings, RolloutSettings, Strategy};
+use rollout::plan::{JudgeSettings, RolloutSettings, Strategy, Unproven};
 use rollout::routes::{Allow, Connections, Sticky};
 
 const DAY: u64 = 86_400;
 
 /// A bake: nothing to watch, up to a week.
 const BAKE: Shape = Shape::Duration { min: Millis(0), max: Millis::seconds(7 * DAY) };
+
+/// Three times the longest bake, as when nothing is written.
+const BAKE_MAX: Millis = Millis::seconds(21 * DAY);
+
+/// Longer than all bakes of the most steps.
+const DEADLINE_MAX: Millis = Millis::seconds(90 * DAY);
 
 /// More steps than this is a slope, and each costs a bake.
 const STEPS_MAX: usize = 10;
@@ -38,9 +44,33 @@ pub(crate) static ROLLOUT: Section = Section {
             "bake",
             BAKE,
             Is("\"10m\""),
-            "How long the last step is watched; then the candidate is promoted.",
+            "How long the last step is watched; then the candidate is promoted, or watched on in doubt.",
         ),
         key("step_bake", BAKE, Is("\"2m\""), "How long every other step is watched."),
+        key(
+            "bake_min",
+            BAKE,
+            Means("two minutes, or the bake where that is shorter"),
+            "After how long a step may end early, when the candidate is proven safe; at most `bake`.",
+        ),
+        key(
+            "bake_max",
+            Shape::Duration { min: Millis(0), max: BAKE_MAX },
+            Means("three times `bake`"),
+            "How far doubt may extend the last step, and the others in proportion; at least `bake`.",
+        ),
+        key(
+            "hold_back",
+            Shape::Share { max: 50 },
+            Means("`\"5%\"` for canary, `\"off\"` for blue-green"),
+            "What stays on stable during the last step, to compare with, and moves with the promotion; off for services that cannot run two versions.",
+        ),
+        key(
+            "unproven",
+            Shape::Choice(&["promote", "hold", "return"]),
+            Is("\"promote\""),
+            "What becomes of a candidate about which too little is known after `bake_max`: promoted and called unproven, held until the deadline, or returned.",
+        ),
         key(
             "drain",
             Shape::Duration { min: Millis(0), max: Millis::seconds(3600) },
@@ -49,8 +79,8 @@ pub(crate) static ROLLOUT: Section = Section {
         ),
         key(
             "deadline",
-            Shape::Duration { min: Millis::seconds(1), max: Millis::seconds(90 * DAY) },
-            Means("twice the bakes, and ten minutes"),
+            Shape::Duration { min: Millis::seconds(1), max: DEADLINE_MAX },
+            Means("every bake extended as far as may be, and ten minutes"),
             "How long a deployment may take by the clock on the wall; then traffic goes back.",
         ),
         key(
@@ -90,10 +120,12 @@ pub(crate) static ROLLOUT: Section = Section {
             Is("[]"),
             "Questions asked of the candidate.",
         ),
-        later("bake_min", "remove it; every step is watched for its whole bake meanwhile"),
-        later("bake_max", "remove it; `bake` and `deadline` bound the time meanwhile"),
-        later("hold_back", "remove it; the last step has all traffic meanwhile"),
-        later("unproven", "remove it; a step without a verdict against it is promoted meanwhile"),
+        key(
+            "monitor",
+            Shape::Table(&monitor::MONITOR),
+            Means("no such checks"),
+            "Named checks asked again and again while the candidate is watched.",
+        ),
         key(
             "shield",
             Shape::Only("off", "write \"off\" or remove it; a failed request is not sent again meanwhile"),
@@ -147,7 +179,7 @@ pub(crate) static CONNECTIONS: Section = Section {
 
 /// Reads a rollout; `judge` is a section of its own.
 pub(crate) fn read(fields: &Fields<'_>, judge: JudgeSettings) -> RolloutSettings {
-    let paced = read_pace(fields);
+    let paced = read_pace(fields, judge);
     RolloutSettings {
         drain: fields.duration("drain").map_or(paced.drain, |at| at.value),
         keep_hot: fields.duration("keep_hot").map_or(paced.keep_hot, |at| at.value),
@@ -155,15 +187,16 @@ pub(crate) fn read(fields: &Fields<'_>, judge: JudgeSettings) -> RolloutSettings
         sticky: fields.table("sticky").and_then(|sticky| read_sticky(&sticky)),
         allow: fields.table("allow").and_then(|allow| read_allow(&allow)),
         connections: fields.table("connections").map(|table| read_connections(&table)).unwrap_or_default(),
-        judge,
         hooks: fields.table("hooks").map(|hooks| checks::read_hooks(&hooks)).unwrap_or_default(),
         checks: checks::read_checks(&fields.tables("checks")),
+        unproven: fields.choice::<Unproven>("unproven").map_or(paced.unproven, |at| at.value),
+        monitor: fields.table("monitor").map(|monitor| monitor::read(&monitor)),
         ..paced
     }
 }
 
 /// Reads what the deadline depends on, and the deadline; everything else has its default.
-fn read_pace(fields: &Fields<'_>) -> RolloutSettings {
+fn read_pace(fields: &Fields<'_>, judge: JudgeSettings) -> RolloutSettings {
     let (strategy, steps) = read_steps(fields);
     let bake = fields.duration("bake");
     let step_bake = fields.duration("step_bake");
@@ -175,15 +208,84 @@ fn read_pace(fields: &Fields<'_>) -> RolloutSettings {
         bake.as_ref().map_or(otherwise.bake, |at| at.value),
         step_bake.as_ref().map_or(otherwise.step_bake, |at| at.value),
     );
+    settings.judge = judge;
+    read_hold_back(fields, &mut settings, steps.is_some());
     // A rule about values that were refused would only confuse.
-    let sure = steps.is_some() && !fields.refused("bake", &bake) && !fields.refused("step_bake", &step_bake);
-    if let Some(deadline) = deadline {
-        settings.deadline = deadline.value;
-        if sure {
-            require_time(fields, &settings, &deadline, [&bake, &step_bake]);
+    let bake_is_sure = !fields.refused("bake", &bake);
+    read_bake_bounds(fields, &mut settings, bake.as_ref().filter(|_| bake_is_sure), bake_is_sure);
+    let sure = steps.is_some() && bake_is_sure && !fields.refused("step_bake", &step_bake);
+    match deadline {
+        Some(deadline) => {
+            settings.deadline = deadline.value;
+            if sure {
+                require_time(fields, &settings, &deadline, [&bake, &step_bake]);
+            }
         }
+        None => settings.deadline = deadline_enough(&settings),
     }
     settings
+}
+
+/// Reads what stays on stable during the last step; no step before it may give the candidate more than it does.
+fn read_hold_back(fields: &Fields<'_>, settings: &mut RolloutSettings, steps_are_sure: bool) {
+    let share = fields.share("hold_back");
+    let refused = fields.refused("hold_back", &share);
+    settings.hold_back = share.map_or(settings.hold_back, |at| at.value);
+    let last = settings.hold_back.rest();
+    let before = settings.steps.iter().rev().find(|weight| **weight < Weight::FULL).copied();
+    let Some(before) = before.filter(|before| *before > last && steps_are_sure && !refused) else { return };
+    let what = format!("`{}` has a step above the last one", fields.path_of("steps"));
+    let why = format!("{before}, but the hold-back of {} leaves the last step {last}", settings.hold_back);
+    let mistake = Mistake::at(Kind::Rule, fields.value_span("steps"), what).why(why);
+    let mistake = match fields.has("hold_back") {
+        true => mistake.also(fields.value_span("hold_back"), "stays on stable"),
+        false => mistake,
+    };
+    let enough = before.rest().percent();
+    fields.note(
+        mistake.help(format!("write `hold_back = \"{enough}%\"` or \"off\", or smaller steps before 100")),
+    );
+}
+
+/// Reads how early and how late a bake may end; both are bounded by the bake, written or not.
+fn read_bake_bounds(
+    fields: &Fields<'_>,
+    settings: &mut RolloutSettings,
+    bake: Option<&At<Millis>>,
+    sure: bool,
+) {
+    let min = fields.duration("bake_min");
+    let max = fields.duration("bake_max");
+    let length = duration_text(settings.bake);
+    let rule = |at: &At<Millis>, key: &str, wrong: &str, help: String| {
+        let what = format!("`{}` is {wrong} than `bake`", fields.path_of(key));
+        let by_default = if bake.is_some() { "" } else { ", by default" };
+        let why = format!("{}, but the last step is watched {length}{by_default}", duration_text(at.value));
+        let mistake = Mistake::at(Kind::Rule, at.span.clone(), what).why(why).help(help);
+        fields.note(bake.iter().fold(mistake, |mistake, bake| mistake.also(bake.span.clone(), "the bake")));
+    };
+    if let Some(min) = min.as_ref().filter(|min| sure && min.value > settings.bake) {
+        rule(min, "bake_min", "longer", format!("write \"{length}\" or less, or a longer `bake`"));
+    }
+    if let Some(max) = max.as_ref().filter(|max| sure && max.value < settings.bake) {
+        rule(max, "bake_max", "shorter", format!("write \"{length}\" or more, or a shorter `bake`"));
+    }
+    settings.bake_min = min.map(|at| at.value);
+    settings.bake_max = max.map(|at| at.value);
+}
+
+/// Returns the deadline of those who write none: time for the first look and for every bake at its longest.
+pub(crate) fn deadline_enough(settings: &RolloutSettings) -> Millis {
+    settings.deadline_enough().plus(first_look(settings))
+}
+
+/// Returns the least a deadline must leave time for.
+pub(crate) fn least_time(settings: &RolloutSettings) -> Millis {
+    settings.least_time().plus(first_look(settings))
+}
+
+fn first_look(settings: &RolloutSettings) -> Millis {
+    settings.judge.first_look.unwrap_or(Millis(0))
 }
 
 /// Returns the default steps of a strategy.
@@ -235,13 +337,13 @@ fn require_time(
     deadline: &At<Millis>,
     bakes: [&Option<At<Millis>>; 2],
 ) {
-    let least = RolloutSettings::least_time(settings.steps.len(), settings.bake, settings.step_bake);
+    let least = least_time(settings);
     if deadline.value >= least {
         return;
     }
     let what = format!("`{}` is over before the bakes are", fields.path_of("deadline"));
     let why = format!("{}, but the bakes alone take {}", duration_text(deadline.value), duration_text(least));
-    let enough = RolloutSettings::deadline_for(settings.steps.len(), settings.bake, settings.step_bake);
+    let enough = deadline_enough(settings).min(DEADLINE_MAX);
     let help = format!("write \"{}\" or more, shorten the bakes, or remove it", duration_text(enough));
     let mistake = Mistake::at(Kind::Rule, deadline.span.clone(), what).why(why).help(help);
     let mistake = bakes.into_iter().flatten().fold(mistake, |mistake, bake| {

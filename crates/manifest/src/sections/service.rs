@@ -5,7 +5,7 @@ use super::{Section, Shape, health, judge, key, later, rollout, text};
 use crate::error::{Kind, Mistake, Span};
 use crate::read::{At, Fields};
 use crate::service::ServiceConfig;
-use ::rollout::plan::{ReplicaBounds, TargetSettings};
+use ::rollout::plan::{ReplicaBounds, RolloutSettings, TargetSettings};
 use ::rollout::release::Resources;
 
 const REPLICAS_MAX: u64 = 64;
@@ -150,7 +150,8 @@ pub(crate) struct Claim {
 pub(crate) fn read(name: &At<String>, fields: &Fields<'_>) -> Read {
     let hosts = fields.texts("hosts");
     let paths = fields.texts("paths");
-    let judge = fields.table("judge").map(|judge| judge::read(&judge)).unwrap_or_default();
+    let judge_fields = fields.table("judge");
+    let judge = judge_fields.as_ref().map(judge::read).unwrap_or_default();
     let replicas = read_replicas(fields);
     let rollout = match fields.table("rollout") {
         Some(fields) => {
@@ -158,8 +159,15 @@ pub(crate) fn read(name: &At<String>, fields: &Fields<'_>) -> Read {
             require_candidate_fits(&fields, settings.candidate_replicas, replicas);
             settings
         }
-        None => ::rollout::plan::RolloutSettings { judge, ..Default::default() },
+        None => {
+            let mut settings = RolloutSettings { judge, ..Default::default() };
+            settings.deadline = rollout::deadline_enough(&settings);
+            settings
+        }
     };
+    if let Some(judge) = &judge_fields {
+        judge::require_look_below_steps(judge, &rollout);
+    }
     let unsure = fields.refused("hosts", &hosts) || fields.refused("paths", &paths);
     let claims = if unsure { Vec::new() } else { claims(&hosts, &paths, &name.span) };
     let values = |texts: Option<At<Vec<At<String>>>>| -> Vec<String> {

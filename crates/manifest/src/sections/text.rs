@@ -56,6 +56,10 @@ pub(crate) static HEADER: Text = token_like("X-Canary");
 
 pub(crate) static COOKIE: Text = token_like("me_rev");
 
+pub(crate) static USER_HEADER: Text = token_like("X-User");
+
+pub(crate) static USER_COOKIE: Text = token_like("sid");
+
 const fn token_like(example: &'static str) -> Text {
     Text { noun: "a name HTTP allows", example, pattern: r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", read: token }
 }

@@ -49,6 +49,11 @@ impl Boundaries {
         Some(Self(boundaries))
     }
 
+    /// Returns boundaries somebody else has found.
+    pub fn at(indexes: [i16; LATENCIES]) -> Self {
+        Self(indexes.map(|index| clamped(i32::from(index))))
+    }
+
     /// Returns the indexes themselves.
     pub fn indexes(&self) -> [i16; LATENCIES] {
         self.0
@@ -66,8 +71,13 @@ impl Boundaries {
 
     /// Returns the thresholds in milliseconds, for people.
     pub fn milliseconds(&self) -> [f64; LATENCIES] {
-        self.0.map(|boundary| libm::exp2(f64::from(boundary) / PER_DOUBLING))
+        self.0.map(lower_ms)
     }
+}
+
+/// Returns the lower end of a bucket in milliseconds.
+pub fn lower_ms(bucket: i16) -> f64 {
+    libm::exp2(f64::from(bucket) / PER_DOUBLING)
 }
 
 /// Returns the bucket that reaches the quantile, of a histogram sorted by bucket.

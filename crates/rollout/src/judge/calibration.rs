@@ -11,6 +11,7 @@ use super::ripr::{Alternative, Answers, Arms, Margin};
 use super::seasons::Seasons;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use std::fmt;
 
 /// A pseudo-candidate without a slow request has this rate at least.
 const SLOW_RATE_MIN: f64 = 1e-7;
@@ -37,14 +38,33 @@ pub struct Block {
     pub stable_slow: [u32; LATENCIES],
 }
 
-/// What is known of stable before a watch.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+/// What is known of a service before a watch, from stable's own traffic. Recorded with the deployment it is used in, and
+/// fixed for its whole watch.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Calibration {
     pub error_rate: f64,
     pub error_rate_once: f64,
     pub latency: Option<Thresholds>,
-    /// The weights that were calibrated.
+    /// The weights that were calibrated; none at a cold start.
+    #[serde(default)]
     pub shares: Vec<ShareCalibration>,
+    /// Routes judged on their own, by stable's traffic.
+    #[serde(default)]
+    pub routes: Vec<KnownRoute>,
+    /// Errors by the time of day, for a candidate alone.
+    #[serde(default)]
+    pub seasons: Option<Seasons>,
+    /// Hours of stable's traffic this rests on.
+    #[serde(default)]
+    pub hours: f64,
+}
+
+/// What is known of one route.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct KnownRoute {
+    pub template: String,
+    /// Share of its requests that fail on stable.
+    pub error_rate: f64,
 }
 
 /// Where stable's requests are slow, and how many of them are.
@@ -101,8 +121,21 @@ impl Calibration {
             error_rate: rate(history.errors),
             error_rate_once: rate(history.errors_once),
             latency: if enough { Thresholds::of(history) } else { None },
-            shares: Vec::new(),
+            ..Self::default()
         }
+    }
+
+    /// Tells whether every rate is one: what is no number could not be read from a journal again.
+    pub fn is_sound(&self) -> bool {
+        let slow = self.latency.iter().flat_map(|latency| latency.slow_rates);
+        let routes = self.routes.iter().map(|route| route.error_rate);
+        let mut rates = [self.error_rate, self.error_rate_once].into_iter().chain(slow).chain(routes);
+        self.hours.is_finite() && rates.all(|rate| (0.0..=1.0).contains(&rate))
+    }
+
+    /// Tells whether a weight has constants of its own.
+    pub fn is_calibrated(&self, policy: &Policy, weight: f64) -> bool {
+        self.share(weight).is_some_and(|share| share.hours >= policy.calibration.hours_min)
     }
 
     fn share(&self, weight: f64) -> Option<&ShareCalibration> {
@@ -124,14 +157,28 @@ impl Calibration {
     }
 
     /// Returns what a watch needs to know of stable.
-    pub fn reference(&self, route_error_rates: Vec<f64>, seasons: Option<Seasons>) -> Reference {
+    pub fn reference(&self) -> Reference {
         Reference {
             error_rate: self.error_rate,
             error_rate_once: self.error_rate_once,
             slow_rates: self.latency.map(|latency| latency.slow_rates),
-            route_error_rates,
-            seasons,
+            route_error_rates: self.routes.iter().map(|route| route.error_rate).collect(),
+            seasons: self.seasons.clone(),
         }
+    }
+}
+
+impl fmt::Display for Calibration {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.shares.iter().all(|share| share.hours < Limits::default().hours_min) {
+            write!(f, "the judge starts cold: {:.1} h of stable's traffic are known", self.hours)?;
+        } else {
+            write!(f, "the judge is calibrated on {:.1} h of stable's traffic", self.hours)?;
+        }
+        write!(f, ", {:.3} % of its requests fail", self.error_rate * 100.0)?;
+        let Some(latency) = self.latency else { return Ok(()) };
+        let [p50, _, p99, _] = latency.boundaries.milliseconds();
+        write!(f, ", p50 {p50:.1} ms, p99 {p99:.1} ms")
     }
 }
 

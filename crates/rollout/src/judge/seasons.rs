@@ -1,6 +1,7 @@
 //! Remembers stable's share of errors by the time of day, for a candidate with no stable beside it.
 //! Forgets nothing by itself: who keeps the last seven days adds them here; see `process` for its use.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// Half-hours of a UTC day.
@@ -13,14 +14,14 @@ const MINUTE_SECONDS: u64 = 60;
 const RATIO_MIN: f64 = 0.5;
 const RATIO_MAX: f64 = 2.0;
 
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 struct Bin {
     requests: u64,
     errors: u64,
 }
 
 /// Requests and errors of stable in every half-hour of the day, and how the last hour compared with them.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Seasons {
     bins: Vec<Bin>,
     ratio: f64,

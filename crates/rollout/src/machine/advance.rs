@@ -5,9 +5,9 @@ use super::decide::finished;
 use super::state::{AFTER_HOOK, BEFORE_HOOK, Deployment, EXPAND, Phase, State};
 use super::world::World;
 use crate::change::Ended;
-use crate::event::{DeploymentKind, Event, Outcome, VerdictWord};
+use crate::event::{DeploymentKind, Event, Outcome, ReturnReason};
 use crate::names::{Millis, Weight};
-use crate::plan::When;
+use crate::plan::{Unproven, When};
 
 impl State {
     /// Tells whether the deployment's release is the one that serves.
@@ -63,7 +63,7 @@ impl State {
     }
 
     fn shifted(&self, running: &Deployment, step: usize, world: &World) -> Option<Event> {
-        let weight = *running.settings.steps.get(step)?;
+        let weight = running.settings.weight_of(step);
         let edge = world.edge.as_ref()?;
         let revision = running.candidate.revision;
         (edge.candidate == Some((revision, weight))).then_some(Event::TrafficShifted {
@@ -75,22 +75,25 @@ impl State {
 
     fn baked(&self, running: &Deployment, step: usize, now: Millis) -> Option<Event> {
         let watched = running.is_judged() && self.stable.is_some();
-        let passed =
-            !watched || running.hurried || running.phase_clock.elapsed(now) >= running.settings.bake_of(step);
-        if !passed {
-            return None;
+        let end = if watched { running.end_of_bake(step, now) } else { BakeEnd::Passed { proven: true } };
+        match end {
+            BakeEnd::NotYet | BakeEnd::Waits => None,
+            BakeEnd::Extended { until } => {
+                let requests = running.judge.candidate_requests();
+                Some(Event::BakeExtended { step, until, requests })
+            }
+            BakeEnd::Passed { .. } if step < running.last_step() => Some(Event::BakePassed { step }),
+            BakeEnd::Passed { proven } => running.passed(When::After).then_some(Event::Promoted {
+                revision: running.candidate.revision,
+                proven,
+                requests: running.judge.candidate_requests(),
+                probes: running.judge.probes().asked,
+            }),
+            BakeEnd::Unproven => {
+                let requests = running.judge.candidate_requests();
+                Some(Event::ReturnStarted { why: ReturnReason::Unproven { requests } })
+            }
         }
-        if step < running.last_step() {
-            return Some(Event::BakePassed { step });
-        }
-        let requests = running.guard.candidate_requests();
-        let verdict = running.guard.verdict(&running.settings.judge).word;
-        let proven = !watched || verdict == VerdictWord::BetterOrEqual;
-        running.passed(When::After).then_some(Event::Promoted {
-            revision: running.candidate.revision,
-            proven,
-            requests,
-        })
     }
 
     fn promoted(&self, running: &Deployment, world: &World, now: Millis) -> Option<Event> {
@@ -113,7 +116,65 @@ impl State {
     }
 }
 
+/// How a bake stands (rollback.md 3.11).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum BakeEnd {
+    NotYet,
+    Extended {
+        until: Millis,
+    },
+    Passed {
+        proven: bool,
+    },
+    /// Nothing is proven, and nobody wants to go on without.
+    Waits,
+    Unproven,
+}
+
 impl Deployment {
+    fn end_of_bake(&self, step: usize, now: Millis) -> BakeEnd {
+        let settings = &self.settings;
+        let watched = self.phase_clock.elapsed(now);
+        if self.hurried {
+            // An operator's word is no proof.
+            return BakeEnd::Passed { proven: self.judge.is_safe() || self.judge.leans_well() };
+        }
+        if self.judge.begins_to_fail() {
+            return BakeEnd::NotYet;
+        }
+        if watched >= settings.bake_min_of(step) && self.judge.is_safe() {
+            return BakeEnd::Passed { proven: true };
+        }
+        if watched < settings.bake_of(step) {
+            return BakeEnd::NotYet;
+        }
+        let until = settings.bake_max_of(step);
+        if watched >= until || self.judge.has_seen_nothing() {
+            return self.end_of_doubt(step);
+        }
+        if self.extended { BakeEnd::NotYet } else { BakeEnd::Extended { until } }
+    }
+
+    /// The step cannot be watched any longer. A look and an early step go on with little seen, as long as nothing speaks
+    /// against it: the next one sees more.
+    fn end_of_doubt(&self, step: usize) -> BakeEnd {
+        let early = step < self.last_step() && self.judge.leans_no_worse();
+        if early || self.judge.leans_well() {
+            return BakeEnd::Passed { proven: true };
+        }
+        match self.settings.unproven {
+            Unproven::Promote => BakeEnd::Passed { proven: false },
+            Unproven::Hold => BakeEnd::Waits,
+            Unproven::Return => BakeEnd::Unproven,
+        }
+    }
+
+    /// Tells whether the bake is over, nothing is proven, and the settings say to wait for proof.
+    pub(super) fn waits_for_proof(&self, now: Millis) -> bool {
+        let Phase::Baking { step } = self.phase else { return false };
+        self.is_judged() && self.end_of_bake(step, now) == BakeEnd::Waits
+    }
+
     /// Tells whether requests may reach the candidate.
     pub fn has_weight(&self) -> bool {
         matches!(self.phase, Phase::Shifting { step } if step > 0)

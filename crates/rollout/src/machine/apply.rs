@@ -1,6 +1,7 @@
 //! Folds one event into the state. The only mutator, and so also the recovery: a journal is read by applying it.
 //! Judges nothing: an event that makes no sense here (from an older engine, say) changes nothing.
 
+use super::monitor::MonitorState;
 use super::state::{
     AFTER_HOOK, Deployment, EXPAND, Hot, KEYS_MAX, KnownKey, LOST_MAX, Leaving, Lost, PROVEN_MAX, Phase,
     State,
@@ -8,7 +9,7 @@ use super::state::{
 use super::stopwatch::Stopwatch;
 use crate::change::{Ended, TaskId};
 use crate::event::{DeploymentKind, Event, Outcome, Requested, ReturnReason};
-use crate::judge::{Guard, Record};
+use crate::judge::{Judge, Record};
 use crate::names::{Generation, Millis, ReplicaId, Revision, Weight};
 use crate::routes::Maintenance;
 use std::collections::BTreeSet;
@@ -64,7 +65,11 @@ impl State {
         if self.stable.is_none() || settings.steps.is_empty() {
             // Nobody else could take the rest of the requests.
             settings.steps = vec![Weight::FULL];
+            settings.hold_back = Weight::NONE;
+        } else if requested.of == DeploymentKind::Deploy {
+            settings.look_first();
         }
+        let judge = Judge::new(&settings.judge, requested.of == DeploymentKind::Deploy);
         self.deployment = Some(Deployment {
             id,
             of: requested.of,
@@ -79,7 +84,9 @@ impl State {
             phase_clock: Stopwatch::start(at),
             paused: false,
             held: None,
-            guard: Guard::default(),
+            judge,
+            monitor: MonitorState::default(),
+            extended: false,
             launched: flips,
             routed_at: Generation::default(),
             release_stored: flips,
@@ -120,9 +127,10 @@ impl State {
 
     fn watch(&mut self, record: &Record) {
         if let Some(deployment) = &mut self.deployment {
-            deployment.guard.add(record);
+            deployment.judge.add(record);
+            deployment.monitor.count(record);
         } else if let Some(hot) = &mut self.hot {
-            hot.guard.add(record);
+            hot.judge.add(record);
         }
     }
 
@@ -175,8 +183,7 @@ impl State {
         if keep_hot == Millis(0) {
             self.leaving.push(leaving(before, at, drain));
         } else {
-            self.hot =
-                Some(Hot { placed: before, until: at.plus(keep_hot), guard: deployment.guard.promoted() });
+            self.hot = Some(Hot { placed: before, until: at.plus(keep_hot), judge: deployment.judge });
         }
     }
 
@@ -226,6 +233,14 @@ impl Deployment {
             Event::CheckRan { check, ended, .. } => self.task_ended(check, *ended),
             Event::CandidateLaunched { .. } => self.launched = true,
             Event::EvidenceAdded { .. } => {}
+            Event::JudgeCalibrated { calibration } => self.judge.calibrate(calibration),
+            Event::FindingReported { finding } => self.judge.reported(finding),
+            Event::ChecksAnswered { round } => {
+                if let Some(monitor) = &self.settings.monitor {
+                    self.monitor.answered(round, monitor);
+                }
+            }
+            Event::BakeExtended { .. } => self.extended = true,
             Event::Paused if !self.is_ending() => {
                 self.paused = true;
                 self.clock.stop(at);
@@ -238,7 +253,6 @@ impl Deployment {
             }
             Event::HoldEnded => {
                 self.held = None;
-                self.guard.begin_anew();
                 self.run_again(at);
             }
             Event::VerdictReached { evidence, why, .. } => {
@@ -262,9 +276,10 @@ impl Deployment {
             (Event::CandidateVerified { .. }, Phase::Verifying) => {
                 self.enter(Phase::Shifting { step: 0 }, at)
             }
-            (Event::TrafficShifted { generation, .. }, Phase::Shifting { step }) => {
+            (Event::TrafficShifted { generation, weight, .. }, Phase::Shifting { step }) => {
                 let step = *step;
                 self.routed_at = *generation;
+                self.watch_from(*weight, at);
                 self.enter(Phase::Baking { step }, at);
             }
             (Event::BakePassed { step }, Phase::Baking { step: baked })
@@ -278,6 +293,8 @@ impl Deployment {
             }
             (Event::Promoted { proven, .. }, Phase::Baking { .. }) => {
                 self.proven = *proven;
+                // The hold-back moves with the promotion.
+                self.judge.set_weight(Weight::FULL);
                 self.enter(Phase::Promoting, at);
             }
             (Event::TrafficReturned { generation, .. }, Phase::Returning { why, .. }) => {
@@ -288,6 +305,12 @@ impl Deployment {
             // The rest belongs to the target and was handled there, or to another phase.
             _ => {}
         }
+    }
+
+    /// The candidate's share has changed: what is counted from here on is counted at that share.
+    fn watch_from(&mut self, weight: Weight, at: Millis) {
+        self.judge.set_weight(weight);
+        self.monitor.since.get_or_insert(at);
     }
 
     /// Tells whether this is an end of the phase the deployment is in.
@@ -308,6 +331,7 @@ impl Deployment {
     fn enter(&mut self, phase: Phase, at: Millis) {
         self.phase = phase;
         self.since = at;
+        self.extended = false;
         self.phase_clock = Stopwatch::start(at);
         if self.paused || self.held.is_some() {
             self.phase_clock.stop(at);

@@ -178,9 +178,11 @@ impl State {
         let mut settings = self.stable_rollout.clone();
         settings.strategy = Strategy::BlueGreen;
         settings.steps = vec![Weight::FULL];
+        settings.hold_back = Weight::NONE;
         settings.bake = Millis(0);
         settings.step_bake = Millis(0);
-        settings.deadline = RolloutSettings::deadline_for(1, Millis(0), Millis(0));
+        settings.bake_max = None;
+        settings.deadline = settings.deadline_enough();
         settings
     }
 

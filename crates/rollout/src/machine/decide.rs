@@ -1,10 +1,11 @@
 //! Judges facts: the next event that follows, or none. Asked again after every event until nothing follows.
 //! Changes nothing and waits for nothing; time comes in as `now`, and `wake_after` says when to ask again.
 
+use super::monitor::MonitorRound;
 use super::state::{HOOK_DEADLINE, Phase, State};
 use super::world::World;
 use crate::event::{Event, Outcome};
-use crate::judge::Record;
+use crate::judge::{Calibration, Record};
 use crate::names::{Millis, ReplicaId, Revision};
 use serde::{Deserialize, Serialize};
 
@@ -14,7 +15,11 @@ pub enum Fact {
     /// This is what is there.
     World(Box<World>),
     /// This was counted in one second.
-    Sample(Record),
+    Sample(Box<Record>),
+    /// This is what the service's own traffic says about it.
+    Calibrated(Box<Calibration>),
+    /// The named checks answered this.
+    Answers(MonitorRound),
 }
 
 /// How long the edge may take to show who answers, beyond the time a replica may take to start.
@@ -26,7 +31,18 @@ impl State {
     /// Returns the next event that follows from a fact.
     pub fn decide(&self, fact: &Fact, now: Millis) -> Option<Event> {
         match fact {
-            Fact::Sample(record) => self.is_watching().then_some(Event::EvidenceAdded { record: *record }),
+            Fact::Sample(record) => {
+                self.is_watching().then(|| Event::EvidenceAdded { record: (**record).clone() })
+            }
+            Fact::Calibrated(calibration) => {
+                let takes = |running: &super::Deployment| running.judge.takes(calibration);
+                let taken = self.deployment.as_ref().is_some_and(takes);
+                taken.then(|| Event::JudgeCalibrated { calibration: calibration.clone() })
+            }
+            Fact::Answers(round) => {
+                let asked = self.deployment.as_ref().is_some_and(|running| running.monitor(now).is_some());
+                asked.then(|| Event::ChecksAnswered { round: round.clone() })
+            }
             Fact::World(world) => self
                 .loss(world)
                 .or_else(|| self.progress(world, now))
@@ -58,7 +74,10 @@ impl State {
                 moments.extend(deadline);
             }
             Phase::Baking { step } => {
-                moments.extend(running.phase_clock.reaches(running.settings.bake_of(*step)));
+                let settings = &running.settings;
+                let ends =
+                    [settings.bake_min_of(*step), settings.bake_of(*step), settings.bake_max_of(*step)];
+                moments.extend(ends.iter().filter_map(|end| running.phase_clock.reaches(*end)));
                 moments.extend(deadline);
             }
             Phase::Preparing | Phase::Verifying | Phase::Shifting { .. } => moments.extend(deadline),

@@ -55,7 +55,7 @@ impl State {
         if world.steady(hot.placed.revision) < self.replicas() || now >= hot.until {
             return None;
         }
-        let verdict = hot.guard.verdict(&self.stable_rollout.judge);
+        let verdict = hot.judge.verdict();
         let exits = self.exits(stable.revision, now);
         let reason = if is_lost(stable.revision, world) {
             ReturnReason::CandidateLost.to_string()

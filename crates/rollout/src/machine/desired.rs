@@ -92,13 +92,16 @@ impl State {
                 return self.replicas_before_full(running, first);
             }
         };
-        let weight = running.settings.steps.get(step).copied().unwrap_or(Weight::FULL);
-        self.needed_for(running, weight)
+        self.needed_for(running, step)
     }
 
-    /// Returns how many replicas of the candidate carry a share.
-    pub(super) fn needed_for(&self, running: &Deployment, weight: Weight) -> u32 {
-        if weight == Weight::FULL { self.replicas() } else { self.replicas_before_full(running, weight) }
+    /// Returns how many replicas of the candidate a step needs. The last needs all, with a hold-back too: the promotion
+    /// that takes it away must find them ready.
+    pub(super) fn needed_for(&self, running: &Deployment, step: usize) -> u32 {
+        match running.settings.steps.get(step).copied().unwrap_or(Weight::FULL) {
+            Weight::FULL => self.replicas(),
+            weight => self.replicas_before_full(running, weight),
+        }
     }
 
     fn replicas_before_full(&self, running: &Deployment, weight: Weight) -> u32 {

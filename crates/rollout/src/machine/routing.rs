@@ -47,6 +47,7 @@ impl State {
             candidate,
             sticky: settings.sticky.clone(),
             allow: settings.allow.clone(),
+            user: settings.judge.user.clone(),
             maintenance: self.maintenance.clone(),
             connections: settings.connections.clone(),
         })
@@ -91,14 +92,14 @@ impl State {
     /// Returns the share to publish: the step's, or the one published before while the step's cannot be carried.
     fn share(&self, world: &World, now: Millis) -> Share {
         let Some(running) = &self.deployment else { return Share::Nothing };
-        let steps = &running.settings.steps;
+        let settings = &running.settings;
         match &running.phase {
             Phase::Preparing | Phase::Launching | Phase::Verifying => Share::Nothing,
-            Phase::Shifting { step } => match steps.get(*step) {
-                Some(weight) if self.may_shift(running, *weight, world) => Share::Of(*weight),
+            Phase::Shifting { step } => match settings.weight_of(*step) {
+                weight if self.may_shift(running, *step, world) => Share::Of(weight),
                 _ => published(running, world),
             },
-            Phase::Baking { step } => steps.get(*step).map_or(Share::Nothing, |weight| Share::Of(*weight)),
+            Phase::Baking { step } => Share::Of(settings.weight_of(*step)),
             Phase::Promoting => Share::Of(Weight::FULL),
             Phase::Returning { .. } if self.stable_carries(running, world, now) => Share::Nothing,
             Phase::Returning { .. } => published(running, world),
@@ -106,8 +107,8 @@ impl State {
     }
 
     /// A weight is raised while nothing stands still, and when it can be carried.
-    fn may_shift(&self, running: &Deployment, weight: Weight, world: &World) -> bool {
-        let carries = world.ready(running.candidate.revision) >= self.needed_for(running, weight);
+    fn may_shift(&self, running: &Deployment, step: usize, world: &World) -> bool {
+        let carries = world.ready(running.candidate.revision) >= self.needed_for(running, step);
         carries && !running.stands_still()
     }
 

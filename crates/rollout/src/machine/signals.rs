@@ -4,7 +4,7 @@
 use super::state::{Deployment, Phase, State};
 use super::world::World;
 use crate::event::{Event, ReturnReason, VerdictWord};
-use crate::judge::Evidence;
+use crate::judge::{Evidence, Verdict};
 use crate::names::{Millis, Revision};
 
 /// Exits within this window count towards a crash loop.
@@ -33,7 +33,7 @@ impl State {
         if let Some(why) = self.out_of_time(running, world, now) {
             return Some(Event::ReturnStarted { why });
         }
-        self.guarded(running, world)
+        self.guarded(running, world, now)
     }
 
     fn out_of_time(&self, running: &Deployment, world: &World, now: Millis) -> Option<ReturnReason> {
@@ -78,7 +78,7 @@ impl State {
         if running.has_weight() && is_lost(revision, world) && !excused {
             return Some(("candidate lost", ReturnReason::CandidateLost));
         }
-        let silent = running.guard.silent_seconds();
+        let silent = running.judge.silent_seconds();
         (running.has_weight() && silent >= SILENT_RETURN_SECONDS)
             .then_some(("telemetry lost", ReturnReason::TelemetryLost { silent: Millis::seconds(silent) }))
     }
@@ -93,50 +93,57 @@ impl State {
         if wanted == 1 { CRASH_EXITS_SINGLE } else { CRASH_EXITS_MIN.max(wanted.div_ceil(2)) }
     }
 
-    fn guarded(&self, running: &Deployment, world: &World) -> Option<Event> {
+    /// Returns what the judge and the named checks say: back, or hold, or that a hold is over.
+    fn guarded(&self, running: &Deployment, world: &World, now: Millis) -> Option<Event> {
         let steps = matches!(running.phase, Phase::Baking { .. } | Phase::Shifting { .. });
         if self.stable.is_none() || !(steps || running.phase == Phase::Promoting) {
             return None;
         }
-        let judge = &running.settings.judge;
-        let shared = running.is_judged() && running.guard.stable_fails_too(judge);
-        let doubt = self.doubt(running, shared, world).filter(|_| steps);
+        let doubt = self.doubt(running, world, now).filter(|_| steps);
         if running.held.is_some() && doubt.is_none() {
-            // First of all: what was counted under doubt is forgotten with it.
             return Some(Event::HoldEnded);
         }
-        let verdict =
-            if shared { running.guard.verdict_of_the_longest(judge) } else { running.guard.verdict(judge) };
-        if running.is_judged() && verdict.word == VerdictWord::Worse {
-            return Some(Event::VerdictReached {
-                verdict: verdict.word,
-                evidence: verdict.evidence,
-                why: ReturnReason::Worse,
-            });
+        if let Some((verdict, why)) = running.worse() {
+            return Some(Event::VerdictReached { verdict: verdict.word, evidence: verdict.evidence, why });
+        }
+        if let Some(finding) = running.judge.finding().filter(|_| running.is_judged()) {
+            return Some(Event::FindingReported { finding });
         }
         let why = doubt.filter(|_| running.held.is_none())?;
-        Some(Event::Held { why: why.to_owned() })
+        Some(Event::Held { why })
     }
 
     /// Doubt freezes the weight: a fault both versions share, or counts that do not come. An operator may overrule it.
-    fn doubt(&self, running: &Deployment, shared: bool, world: &World) -> Option<&'static str> {
+    fn doubt(&self, running: &Deployment, world: &World, now: Millis) -> Option<String> {
         if running.hurried {
             return None;
         }
-        if running.has_weight() && running.guard.silent_seconds() >= SILENT_HOLD_SECONDS {
-            return Some("the edge reports no counts");
+        let judge = &running.judge;
+        if running.has_weight() && judge.silent_seconds() >= SILENT_HOLD_SECONDS {
+            return Some("the edge reports no counts".to_owned());
         }
-        if shared {
-            return Some("stable fails as well: this is not the release's fault");
+        if running.is_judged() && judge.shared_fault() {
+            return Some("stable fails as well: this is not the release's fault".to_owned());
         }
-        if running.guard.is_excused() {
-            return Some("stable is not well either: this is not the release's fault");
+        if running.is_judged() && judge.is_excused() {
+            return Some("stable is not well either: this is not the release's fault".to_owned());
+        }
+        if let Some(check) = running.check_both_fail() {
+            return Some(format!("{check} fails on stable as well: this is not the release's fault"));
+        }
+        if running.is_judged() && running.has_weight() && judge.share_mismatch() {
+            return Some("the candidate does not get the share of the requests it should".to_owned());
         }
         if running.has_weight() && running.recovers(world) {
-            return Some("the candidate is not ready again yet");
+            return Some("the candidate is not ready again yet".to_owned());
         }
-        (running.has_weight() && self.neither_is_ready(running, world))
-            .then_some("stable is not ready either: this is not the release's fault")
+        if running.has_weight() && self.neither_is_ready(running, world) {
+            return Some("stable is not ready either: this is not the release's fault".to_owned());
+        }
+        running.waits_for_proof(now).then(|| {
+            let requests = judge.candidate_requests();
+            format!("too little is known after {requests} request(s): send some, or `medeclipse promote`")
+        })
     }
 
     /// Tells whether both versions run and neither is ready: something they share has failed. Their probes are not asked
@@ -150,6 +157,20 @@ impl State {
 }
 
 impl Deployment {
+    /// Returns the verdict against the candidate, and why, if there is one.
+    fn worse(&self) -> Option<(Verdict, ReturnReason)> {
+        if !self.is_judged() {
+            return None;
+        }
+        let verdict = self.judge.verdict();
+        if verdict.word == VerdictWord::Worse {
+            return Some((verdict, ReturnReason::Worse));
+        }
+        let why = self.checks_failing()?;
+        let evidence = Evidence { rule: "named checks".to_owned(), ..verdict.evidence };
+        Some((Verdict { word: VerdictWord::Worse, evidence }, why))
+    }
+
     /// Tells whether a candidate that is held runs and is not ready again yet. What both versions lacked comes back for
     /// one before the other: that is no fault. Meanwhile its requests go to stable; the deadline bounds the wait.
     fn recovers(&self, world: &World) -> bool {

@@ -1,9 +1,10 @@
 //! Holds what the events of one target add up to. Plain data: everything here can be rebuilt from the journal.
 
+use super::monitor::MonitorState;
 use super::stopwatch::Stopwatch;
 use crate::change::TaskId;
 use crate::event::{DeploymentKind, Outcome, ReturnReason};
-use crate::judge::{Evidence, Guard};
+use crate::judge::{Evidence, Judge};
 use crate::names::{DeploymentId, Generation, Millis, ReplicaId, Revision, Target};
 use crate::plan::{RolloutSettings, TargetSettings, When};
 use crate::release::Placed;
@@ -57,7 +58,7 @@ pub struct Hot {
     pub placed: Placed,
     pub until: Millis,
     /// The watch over its successor goes on while it is hot.
-    pub guard: Guard,
+    pub judge: Judge,
 }
 
 /// A revision that takes no new request.
@@ -89,7 +90,10 @@ pub struct Deployment {
     pub phase_clock: Stopwatch,
     pub paused: bool,
     pub held: Option<String>,
-    pub guard: Guard,
+    pub judge: Judge,
+    pub monitor: MonitorState,
+    /// Doubt has made the present step longer.
+    pub extended: bool,
     pub launched: bool,
     /// The last change of direction: a table or a proof older than this says nothing about it.
     pub routed_at: Generation,
@@ -195,6 +199,12 @@ impl State {
         self.replicas_by_hand.unwrap_or(self.settings.replicas.min).max(1)
     }
 
+    /// Returns who judges now: the running deployment's judge, or that of the watch over a successor.
+    pub fn judge(&self) -> Option<&Judge> {
+        let running = self.deployment.as_ref().map(|running| &running.judge);
+        running.or_else(|| self.hot.as_ref().map(|hot| &hot.judge))
+    }
+
     /// Returns the digests of artefacts that must not be collected.
     pub fn artifacts_in_use(&self) -> BTreeSet<String> {
         let placed = self
@@ -222,6 +232,12 @@ impl Deployment {
     pub fn checks(&self, when: When) -> impl Iterator<Item = &crate::plan::Check> {
         let judged = self.of == DeploymentKind::Deploy;
         self.settings.checks.iter().filter(move |check| judged && check.when == when)
+    }
+
+    /// Returns the synthetic requests to send the candidate now, if any.
+    pub fn wants_probes(&self) -> Option<&crate::plan::Probes> {
+        let watched = matches!(self.phase, Phase::Baking { .. }) && self.is_judged();
+        self.settings.judge.probes.as_ref().filter(|_| watched)
     }
 
     /// Returns the id of a task of this deployment.

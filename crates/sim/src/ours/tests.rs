@@ -7,14 +7,14 @@ const SEED: u64 = 7;
 
 /// Watches of our judge, calibrated on two different references of this many hours.
 fn watch(scene: Scene, hours: u64, watches: u64) -> Outcome {
-    let policy = Policy::default();
+    let settings = JudgeSettings::default();
     let known: Vec<Known> =
-        (0..2).map(|number| Known::calibrated(&policy, &scene, hours, SEED, number)).collect();
+        (0..2).map(|number| Known::calibrated(&settings, &scene, hours, SEED, number)).collect();
     watch_with(scene, watches, |number| known[number as usize % 2].clone())
 }
 
 fn watch_with(scene: Scene, watches: u64, known: impl Fn(u64) -> Known + Sync) -> Outcome {
-    let judge = Contender::new("ours", |traffic, watch| Box::new(known(watch).judge(traffic)));
+    let judge = Contender::new("ours", |traffic, watch| Box::new(known(watch).watcher(traffic)));
     run(&Cell { traffic: Traffic::new(scene), seconds: 600, watches, seed: SEED }, &[judge], 2).remove(0)
 }
 
@@ -66,8 +66,8 @@ fn a_healthy_release_is_left_alone() {
 #[test]
 fn a_judge_that_believes_in_independence_takes_healthy_releases_back() {
     let scene = Scene::steady(400.0, 0.5, 0.001, Mode::Bursts);
-    let policy = Policy::default();
-    let known = Known::calibrated(&policy, &scene, 4, SEED, 0).believing_independence();
+    let settings = JudgeSettings::default();
+    let known = Known::calibrated(&settings, &scene, 4, SEED, 0).believing_independence();
     let outcome = watch_with(scene, 20, |_| known.clone());
 
     assert!(outcome.returned() > 0.3, "what calibration is for: {}", outcome.returned());
@@ -75,9 +75,9 @@ fn a_judge_that_believes_in_independence_takes_healthy_releases_back() {
 
 #[test]
 fn a_cold_start_finds_what_is_gross_and_leaves_the_healthy_alone() {
-    let policy = Policy::default();
+    let settings = JudgeSettings::default();
     let cold = |scene: Scene, watches| {
-        let known = Known::cold(&policy, &scene, SEED, 0);
+        let known = Known::cold(&settings, &scene, SEED, 0);
         watch_with(scene, watches, |_| known.clone())
     };
     let scene = |fault| Scene::steady(100.0, 0.05, 0.001, Mode::Bursts).with(fault);
@@ -99,22 +99,22 @@ fn s04_a_stable_without_a_single_error_is_zero_and_not_missing() {
 #[test]
 fn s04_a_candidate_without_a_request_is_neither_returned_nor_proven() {
     let scene = Scene { weight: 0.0, ..Scene::steady(100.0, 0.05, 0.001, Mode::Independent) };
-    let policy = Policy::default();
-    let mut judge = Known::cold(&policy, &scene, SEED, 0).judge(&Traffic::new(scene.clone()));
+    let settings = JudgeSettings::default();
+    let mut watcher = Known::cold(&settings, &scene, SEED, 0).watcher(&Traffic::new(scene.clone()));
     let traffic = Traffic::new(scene);
     let mut stream = traffic.stream(SEED, 0);
 
-    assert!((0..600).all(|_| !judge.rolls_back(stream.advance())));
-    assert!(!judge.test.safety().is_safe());
+    assert!((0..600).all(|_| !watcher.rolls_back(stream.advance())));
+    assert!(!watcher.judge.is_safe());
 }
 
 #[test]
 fn one_bad_route_at_two_percent_of_the_traffic_is_found_sooner_than_by_kayenta() {
     let scene = Scene::steady(200.0, 0.1, 0.001, Mode::Independent);
     let scene = scene.with(Fault::Route { traffic: 0.02, errors: 1.0 });
-    let known = Known::calibrated(&Policy::default(), &scene, 4, SEED, 0);
+    let known = Known::calibrated(&JudgeSettings::default(), &scene, 4, SEED, 0);
     let contenders = [
-        Contender::new("ours", |traffic, _| Box::new(known.judge(traffic))),
+        Contender::new("ours", |traffic, _| Box::new(known.watcher(traffic))),
         Contender::rival(Rival::KayentaEveryMinute),
     ];
     let cell = Cell { traffic: Traffic::new(scene.clone()), seconds: 600, watches: 10, seed: SEED };
@@ -130,4 +130,23 @@ fn alone_with_a_short_reference_only_the_gross_is_returned() {
 
     assert_eq!(watch(scene(Fault::Errors(0.02)), 4, 6).returned(), 0.0);
     assert_eq!(watch(scene(Fault::Errors(0.9)), 4, 6).detected(), 1.0);
+}
+
+#[test]
+fn a_rollout_in_steps_is_watched_through_all_of_them() {
+    // 5 % for two minutes, 25 % for two, then a hold-back of 5 %; the release breaks in the second step.
+    let steps = |fault| Scene {
+        later: vec![(120, 0.25), (240, 0.95)],
+        ..Scene::steady(100.0, 0.05, 0.001, Mode::Independent).with(fault)
+    };
+    let scene = steps(Fault::Crash { second: 130 });
+    let known = Known::calibrated(&JudgeSettings::default(), &scene, 4, SEED, 0);
+    assert_eq!(known.calibration.shares.len(), 3);
+
+    let broken = watch_with(scene, 10, |_| known.clone());
+    let healthy = watch_with(steps(Fault::Nothing), 10, |_| known.clone());
+
+    assert_eq!(broken.detected(), 1.0);
+    assert!(broken.seconds(0.95).unwrap() <= 6.0, "{:?}", broken.seconds(0.95));
+    assert_eq!(healthy.returns(), 0);
 }

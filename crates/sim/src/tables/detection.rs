@@ -19,8 +19,8 @@ pub fn detection(sizes: &Sizes, library: &mut Library) -> String {
             outcomes.iter().map(|outcome| (outcome.name.clone(), found(outcome))).collect();
         let bound =
             |seconds: Option<f64>| seconds.map_or("never".to_owned(), |seconds| format!("{seconds:.0} s"));
-        column.push(("Wald's bound".to_owned(), bound(wald_seconds(&traffic, library.policy.alpha))));
-        column.push(("bound with our margin".to_owned(), bound(margin_seconds(&traffic, &library.policy))));
+        column.push(("Wald's bound".to_owned(), bound(wald_seconds(&traffic, library.policy().alpha))));
+        column.push(("bound with our margin".to_owned(), bound(margin_seconds(&traffic, &library.policy()))));
         columns.push(column);
     }
     let mut grid = Grid::new(std::iter::once("procedure").chain(faults().map(|(name, _, _)| name)));

@@ -17,7 +17,7 @@ pub fn distance(sizes: &Sizes, library: &mut Library) -> String {
         for (rps, weight) in PLACES {
             for (place, (mode, _)) in MODES.into_iter().enumerate() {
                 let scene = Scene::steady(rps, weight, error_rate, mode).with(fault);
-                let bound = margin_seconds(&Traffic::new(scene.clone()), &library.policy);
+                let bound = margin_seconds(&Traffic::new(scene.clone()), &library.policy());
                 if place == 0 {
                     cells[0].push(bound.map_or("never".to_owned(), |bound| format!("{bound:.1}")));
                 }

@@ -4,7 +4,9 @@ use super::Sizes;
 use crate::curve::Contender;
 use crate::ours::Known;
 use crate::traffic::{Load, Mode, Scene};
+use rollout::judge::policy;
 use rollout::judge::policy::Policy;
+use rollout::plan::JudgeSettings;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,15 +18,19 @@ type Key = (u64, u64, u64, bool);
 
 /// References drawn so far.
 pub struct Library {
-    pub policy: Policy,
+    pub settings: JudgeSettings,
     sizes: Sizes,
     calibrated: BTreeMap<Key, Arc<Vec<Known>>>,
     cold: BTreeMap<Key, Arc<Vec<Known>>>,
 }
 
 impl Library {
-    pub fn new(policy: Policy, sizes: Sizes) -> Self {
-        Self { policy, sizes, calibrated: BTreeMap::new(), cold: BTreeMap::new() }
+    pub fn new(settings: JudgeSettings, sizes: Sizes) -> Self {
+        Self { settings, sizes, calibrated: BTreeMap::new(), cold: BTreeMap::new() }
+    }
+
+    pub fn policy(&self) -> Policy {
+        policy(&self.settings)
     }
 
     /// Our judge, calibrated on days of this scene's stable version; watches take them in turn.
@@ -35,11 +41,11 @@ impl Library {
 
     /// Our judge, knowing ten minutes of history.
     pub fn cold(&mut self, scene: &Scene) -> Contender<'static> {
-        let (policy, sizes) = (&self.policy, self.sizes);
+        let (settings, sizes) = (&self.settings, self.sizes);
         let known = self
             .cold
             .entry(key(scene))
-            .or_insert_with(|| draw(sizes, |number| Known::cold(policy, scene, sizes.seed, number)));
+            .or_insert_with(|| draw(sizes, |number| Known::cold(settings, scene, sizes.seed, number)));
         contender("this judge, cold start", known.clone())
     }
 
@@ -52,20 +58,20 @@ impl Library {
 
     /// Our judge, calibrated on so many hours.
     pub fn calibrated_hours(&mut self, scene: &Scene, hours: u64) -> Contender<'static> {
-        let (policy, sizes) = (&self.policy, self.sizes);
-        let known = draw(sizes, |number| Known::calibrated(policy, scene, hours, sizes.seed, number));
+        let (settings, sizes) = (&self.settings, self.sizes);
+        let known = draw(sizes, |number| Known::calibrated(settings, scene, hours, sizes.seed, number));
         contender(&format!("this judge, calibrated on {hours} h"), known)
     }
 
     fn known(&mut self, scene: &Scene) -> Arc<Vec<Known>> {
-        let (policy, sizes) = (&self.policy, self.sizes);
-        let learn = |number| Known::calibrated(policy, scene, REFERENCE_HOURS, sizes.seed, number);
+        let (settings, sizes) = (&self.settings, self.sizes);
+        let learn = |number| Known::calibrated(settings, scene, REFERENCE_HOURS, sizes.seed, number);
         self.calibrated.entry(key(scene)).or_insert_with(|| draw(sizes, learn)).clone()
     }
 }
 
 fn contender(name: &str, known: Arc<Vec<Known>>) -> Contender<'static> {
-    Contender::new(name, move |traffic, watch| Box::new(known[watch as usize % known.len()].judge(traffic)))
+    Contender::new(name, move |traffic, watch| Box::new(known[watch as usize % known.len()].watcher(traffic)))
 }
 
 fn key(scene: &Scene) -> Key {

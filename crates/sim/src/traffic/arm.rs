@@ -112,6 +112,8 @@ pub struct Minutes {
 pub struct Second {
     /// 0 for [0, 1).
     pub second: u64,
+    /// The candidate's share of the requests, as configured.
+    pub weight: f64,
     pub candidate: Arm,
     pub stable: Arm,
     /// Requests of the candidate that the fault harmed; expected number where a slow request cannot be told from others.

@@ -1,4 +1,4 @@
-//! Draws errors that come in clusters within one version, and its slow spells. Source: rollback procedure 5.1.
+//! Draws errors that come in clusters within one version, and its slow spells.
 //! Refuses more errors in a second than requests: what is too many waits for the next second.
 
 use crate::chance::Chance;

@@ -1,5 +1,5 @@
 //! Draws latencies: a log-normal mixture laid out over fine bins, so that one draw is one table look-up.
-//! Source of the shape: rollback procedure 5.1. Refuses values beyond 2 ms to 16 s: they land in the end buckets.
+//! Refuses values beyond 2 ms to 16 s: they land in the end buckets.
 
 use super::arm::Latencies;
 use crate::chance::Chance;

@@ -41,8 +41,10 @@ pub enum Mode {
 #[derive(Debug, Clone)]
 pub struct Scene {
     pub load: Load,
-    /// Share of requests the candidate gets, 0 to 1.
+    /// Share of requests the candidate gets at first, 0 to 1.
     pub weight: f64,
+    /// Its share from these seconds on, in their order: the steps of a rollout.
+    pub later: Vec<(u64, f64)>,
     /// Share of stable's requests that fail.
     pub error_rate: f64,
     pub mode: Mode,
@@ -56,6 +58,7 @@ impl Scene {
         Self {
             load: Load::Steady(rps),
             weight,
+            later: Vec::new(),
             error_rate,
             mode,
             fault: Fault::Nothing,
@@ -65,6 +68,17 @@ impl Scene {
 
     pub fn with(self, fault: Fault) -> Self {
         Self { fault, ..self }
+    }
+
+    /// Returns every weight of the watch, in order.
+    pub fn weights(&self) -> impl Iterator<Item = f64> + '_ {
+        std::iter::once(self.weight).chain(self.later.iter().map(|(_, weight)| *weight))
+    }
+
+    /// Returns the candidate's share in this second.
+    pub fn weight_at(&self, second: u64) -> f64 {
+        let passed = self.later.iter().rev().find(|(from, _)| *from <= second);
+        passed.map_or(self.weight, |(_, weight)| *weight)
     }
 }
 

@@ -15,7 +15,6 @@ const MINUTE: u64 = 60;
 /// The seconds of one watch, drawn when asked for.
 pub struct Stream<'a> {
     traffic: &'a Traffic,
-    weight: f64,
     chance: Chance,
     weather: Option<Weather>,
     candidate: Nature,
@@ -44,12 +43,7 @@ impl<'a> Stream<'a> {
         let candidate = nature(scene.weight, scene.fault.error_rate(scene.error_rate, 0));
         let stable = nature(1.0 - scene.weight, scene.error_rate);
         let (minute, second) = (Default::default(), Second::default());
-        Self { traffic, weight: scene.weight, chance, weather, candidate, stable, minute, next: 0, second }
-    }
-
-    /// Changes the candidate's share from the next second on.
-    pub fn set_weight(&mut self, weight: f64) {
-        self.weight = weight;
+        Self { traffic, chance, weather, candidate, stable, minute, next: 0, second }
     }
 
     /// Draws the next second.
@@ -59,13 +53,14 @@ impl<'a> Stream<'a> {
         self.next += 1;
         let conditions =
             self.weather.as_mut().map_or(Conditions::CALM, |weather| weather.step(&mut self.chance));
+        let weight = scene.weight_at(at);
         let requests = self.chance.poisson(scene.load.at(at));
-        let to_candidate = self.chance.binomial(requests, self.weight);
+        let to_candidate = self.chance.binomial(requests, weight);
         let route = match scene.fault {
             Fault::Route { traffic, errors } => Some((traffic, errors)),
             _ => None,
         };
-        self.second.second = at;
+        (self.second.second, self.second.weight) = (at, weight);
         let candidate = Draw {
             requests: to_candidate,
             rate: scene.fault.error_rate(scene.error_rate, at),

@@ -1,5 +1,4 @@
 //! Moves what strikes both versions alike: error level, incidents, latency level. Refuses to know the versions.
-//! Source: bursts of the rollback procedure 5.1.
 
 use crate::chance::Chance;
 

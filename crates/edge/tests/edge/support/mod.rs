@@ -133,20 +133,23 @@ impl Bench {
 
     /// Returns all rows of the closed seconds, waiting until `requests` were counted.
     pub async fn counted(&self, requests: u64) -> Vec<Value> {
+        let records = self.seconds(requests).await;
+        records.iter().flat_map(rows).cloned().collect()
+    }
+
+    /// Returns the records of the closed seconds, waiting until `requests` were counted.
+    pub async fn seconds(&self, requests: u64) -> Vec<Value> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
         loop {
             let (status, records) = self.admin("GET", "/v1/samples?wait_ms=0", &Value::Null).await;
             assert_eq!(status, 200, "{records}");
-            let rows: Vec<Value> = records
-                .as_array()
-                .unwrap()
-                .iter()
-                .flat_map(|record| record["rows"].as_array().unwrap().clone())
-                .collect();
-            if total(&rows, "requests") >= requests {
-                return rows;
+            let records = records.as_array().unwrap().clone();
+            let counted =
+                records.iter().flat_map(rows).map(|row| row["requests"].as_u64().unwrap()).sum::<u64>();
+            if counted >= requests {
+                return records;
             }
-            assert!(tokio::time::Instant::now() < deadline, "only {} counted", total(&rows, "requests"));
+            assert!(tokio::time::Instant::now() < deadline, "only {counted} counted");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
@@ -162,6 +165,10 @@ impl Drop for Bench {
             }
         }
     }
+}
+
+fn rows(record: &Value) -> &Vec<Value> {
+    record["rows"].as_array().unwrap()
 }
 
 /// Sums a field over rows.

@@ -27,10 +27,12 @@ type Body = BoxBody<Bytes, std::io::Error>;
 /// |---|---|
 /// | `/gate` | answers when the gate opens |
 /// | `/late` | sends the head and the first bytes, the rest when the gate opens |
-/// | `/status/503` | answers with this status |
+/// | `/status/503`, and under it | answers with this status |
 /// | `/sse` | sends one event, then whatever is told |
 /// | `/ws` | upgrades and sends back what it receives |
-/// | `/reset` | closes the connection without an answer |
+/// | `/grpc/14` | answers 200 with this gRPC status in its head |
+/// | `/grpc-late/14` | the same in its trailers |
+/// | `/reset`, and under it | closes the connection without an answer |
 /// | `/short` | promises 100 bytes and sends 10 |
 /// | others | answers a JSON description of the request |
 pub struct Replica {
@@ -148,9 +150,10 @@ async fn answer(mut request: Request<Incoming>, shared: &Shared) -> Result<Respo
     let path = request.uri().path().to_owned();
     let mut gate = shared.gate.clone();
     match path.as_str() {
-        "/reset" => return Err(std::io::Error::other("told to break")),
+        reset if reset.starts_with("/reset") => return Err(std::io::Error::other("told to break")),
         "/sse" => return Ok(event_stream(shared)),
         "/ws" => return Ok(upgrade(&mut request)),
+        grpc if grpc.starts_with("/grpc") => return Ok(grpc_answer(grpc)),
         "/late" => return Ok(late(gate)),
         "/short" => return Ok(short()),
         "/gate" => drop(gate.wait_for(|open| *open).await.unwrap()),
@@ -167,12 +170,28 @@ async fn answer(mut request: Request<Incoming>, shared: &Shared) -> Result<Respo
     });
     let mut response = Response::new(full(text.to_string()));
     if let Some(status) = path.strip_prefix("/status/") {
-        *response.status_mut() =
-            status.parse::<u16>().ok().and_then(|code| http::StatusCode::from_u16(code).ok()).unwrap();
+        *response.status_mut() = status
+            .split('/')
+            .next()
+            .and_then(|code| code.parse::<u16>().ok())
+            .and_then(|code| http::StatusCode::from_u16(code).ok())
+            .unwrap();
     }
     response.headers_mut().insert("set-cookie", "app=1; Path=/".parse().unwrap());
     response.headers_mut().insert("x-medeclipse-release", "forged".parse().unwrap());
     Ok(response)
+}
+
+fn grpc_answer(path: &str) -> Response<Body> {
+    let (kind, status) = path.rsplit_once('/').unwrap();
+    let response = Response::builder().header("content-type", "application/grpc");
+    if kind == "/grpc" {
+        return response.header("grpc-status", status).body(full(String::new())).unwrap();
+    }
+    let trailers = HeaderMap::from_iter([("grpc-status".parse().unwrap(), status.parse().unwrap())]);
+    let frames = [Ok(Frame::data(Bytes::from_static(b"message"))), Ok(Frame::trailers(trailers))];
+    let body = StreamBody::new(futures_util::stream::iter(frames));
+    response.header("trailer", "grpc-status").body(BodyExt::boxed(body)).unwrap()
 }
 
 fn headers(headers: &HeaderMap) -> Value {

@@ -9,22 +9,26 @@ use crate::names::Millis;
 use std::collections::BTreeSet;
 
 /// Every kind of event there is. A new one is missing here until a simulation makes it happen.
-const KINDS: [&str; 32] = [
+const KINDS: [&str; 36] = [
     "aborted",
+    "bake_extended",
     "bake_passed",
     "candidate_launched",
     "candidate_ready",
     "candidate_removed",
     "candidate_verified",
     "check_ran",
+    "checks_answered",
     "clock_stepped",
     "deployment_finished",
     "deployment_requested",
     "drained",
     "evidence_added",
+    "finding_reported",
     "held",
     "hold_ended",
     "hook_ran",
+    "judge_calibrated",
     "lease_taken",
     "maintenance_changed",
     "migration_expanded",
@@ -86,8 +90,16 @@ fn eventful() -> Sim {
     assert_eq!(sim.finish(), Outcome::Superseded);
     sim.plan.hooks.before_deploy.clear();
     assert_eq!(sim.ship("v7"), Outcome::PromotedUnproven);
+    sim.requests_per_second = 2;
+    sim.plan.bake_max = None;
+    sim.plan.monitor = Some(super::proving::monitor(2, 3, true));
+    sim.scripts.not_found.insert("v8".into(), 1.0);
     sim.deploy("v8");
+    sim.calibrate(super::proving::calibration());
     sim.until_phase("baking");
+    sim.requests_per_second = 60;
+    sim.until(60, "a finding", |sim| sim.happened("finding_reported") > 0);
+    sim.until(60, "a longer bake", |sim| sim.happened("bake_extended") > 0);
     sim.edge.reachable = false;
     assert_eq!(sim.finish(), Outcome::UnprovenReturn);
     sim.edge.reachable = true;

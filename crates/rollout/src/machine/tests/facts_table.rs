@@ -4,7 +4,6 @@ use super::sim::Sim;
 use super::stages::{compare, stage};
 use crate::change::Ended;
 use crate::event::ServedBy;
-use crate::judge::Record;
 use crate::machine::{EdgeWorld, Fact, World};
 use crate::names::{Generation, Millis, ReplicaId, Revision, Weight};
 
@@ -96,7 +95,7 @@ fn event(sim: &mut Sim, row: &str) -> Option<crate::event::Event> {
         "bake over" => now = now.plus(Millis::seconds(5)),
         "deadline over" => now = now.plus(Millis::seconds(120)),
         _ => {
-            return sim.state.decide(&Fact::Sample(Record::default()), now);
+            return sim.state.decide(&Fact::Sample(Box::default()), now);
         }
     }
     sim.state.decide(&Fact::World(Box::new(world)), now)

@@ -10,6 +10,7 @@ mod nonsense;
 mod operating;
 mod outside;
 mod promoting;
+mod proving;
 mod random;
 mod returning;
 mod sim;

@@ -5,8 +5,12 @@ use super::sim::{Sim, blue_green, canary};
 use super::stages::{STAGES, stage};
 use crate::change::{Ended, TaskId, changes};
 use crate::event::{DeploymentKind, Event, Outcome, Requested, ReturnReason, ServedBy, VerdictWord};
-use crate::judge::{Evidence, Record};
-use crate::machine::{EdgeWorld, Fact, OperatorCommand, Presence, ReplicaWorld, State, World};
+use crate::judge::buckets::Boundaries;
+use crate::judge::calibration::Thresholds;
+use crate::judge::{Calibration, Evidence, Finding, Once, ProbeCounts, Record, Slow};
+use crate::machine::{
+    EdgeWorld, Fact, MonitorAnswer, MonitorRound, OperatorCommand, Presence, ReplicaWorld, State, World,
+};
 use crate::names::{Generation, Millis, Release, ReplicaId, Revision, Weight};
 use crate::plan::TargetSettings;
 use proptest::prelude::*;
@@ -66,6 +70,24 @@ impl Draw {
             candidate_errors: self.any(),
             stable_requests: self.any(),
             stable_errors: self.any(),
+            slow: self.yes().then(|| Slow { candidate: [self.any(); 4], stable: [self.any(); 4] }),
+            once: self.yes().then(|| Once { candidate: self.any(), stable: self.any() }),
+            probes: self.yes().then(|| ProbeCounts { asked: self.any(), failed: self.any() }),
+            ..Record::default()
+        }
+    }
+
+    fn calibration(&mut self) -> Calibration {
+        let rates = [-1.0, 0.0, 0.5, 1.0, 2.0, 1e300];
+        Calibration {
+            hours: self.of(&rates),
+            error_rate: self.of(&rates),
+            error_rate_once: self.of(&rates),
+            latency: self.yes().then(|| Thresholds {
+                boundaries: Boundaries::at([i16::MAX; 4]),
+                slow_rates: [self.of(&rates); 4],
+            }),
+            ..Calibration::default()
         }
     }
 
@@ -107,7 +129,7 @@ impl Draw {
         let revision = self.revision();
         let replica = ReplicaId::new(format!("web-{}", self.below(9)));
         let outcome = self.of(&Outcome::ALL);
-        match self.below(32) {
+        match self.below(36) {
             0 | 1 => Event::DeploymentRequested(Box::new(self.requested())),
             2 => Event::ReleaseStored { release: Release::from("v1"), artifact: None },
             3 => Event::HookRan { hook: self.task(), ended: self.ended(), output: String::new() },
@@ -132,7 +154,7 @@ impl Draw {
             18 => Event::TrafficReturned { revision, generation: self.generation() },
             19 => Event::Aborted { superseded: self.yes() },
             20 => Event::StepPromoted { now: self.yes() },
-            21 => Event::Promoted { revision, proven: self.yes(), requests: self.any() },
+            21 => Event::Promoted { revision, proven: self.yes(), requests: self.any(), probes: self.any() },
             22 => Event::DeploymentFinished { outcome, served_by: None, reason: None },
             23 => Event::Drained { revision },
             24 => Event::CandidateRemoved { revision },
@@ -146,6 +168,32 @@ impl Draw {
             28 => Event::ReplicaLost { revision, replica, ended: self.ended() },
             29 => Event::ReplicaReplaced { revision, replica },
             30 => Event::Scaled { replicas: self.yes().then(|| self.any() as u32) },
+            31 => Event::JudgeCalibrated { calibration: Box::new(self.calibration()) },
+            32 => Event::BakeExtended {
+                step: self.any() as usize,
+                until: Millis(self.any()),
+                requests: self.any(),
+            },
+            33 => Event::ChecksAnswered {
+                round: MonitorRound {
+                    answers: vec![MonitorAnswer {
+                        check: self.of(&["database", "nobody's"]).to_owned(),
+                        candidate_ok: self.of(&[None, Some(true), Some(false)]),
+                        stable_ok: self.of(&[None, Some(true), Some(false)]),
+                        why: String::new(),
+                    }],
+                },
+            },
+            34 => Event::FindingReported {
+                finding: Finding {
+                    what: "404 and 410".to_owned(),
+                    candidate_requests: self.any(),
+                    candidate_count: self.any(),
+                    stable_requests: self.any(),
+                    stable_count: self.any(),
+                    p_value: 0.0,
+                },
+            },
             _ => Event::LeaseTaken { epoch: self.any(), owner: "other".to_owned() },
         }
     }
@@ -254,7 +302,7 @@ fn an_event_of_another_phase_changes_nothing() {
     let walked = [
         ("baking", Event::CandidateReady { revision, replicas: 1 }),
         ("returning", Event::CandidateReady { revision, replicas: 1 }),
-        ("returning", Event::Promoted { revision, proven: true, requests: 1 }),
+        ("returning", Event::Promoted { revision, proven: true, requests: 1, probes: 0 }),
         ("returning", Event::Paused),
         ("launching", Event::BakePassed { step: usize::MAX }),
         ("baking", Event::BakePassed { step: 2 }),

@@ -5,9 +5,10 @@ use super::checkers::{self, Before};
 use super::outside::{Edge, Fate, Replicas, TaskFate, Tasks};
 use crate::change::{Change, changes};
 use crate::event::{Event, Outcome, ServedBy};
-use crate::judge::Record;
+use crate::judge::{Calibration, ClientErrorCounts, ClientErrors, ProbeCounts, Record, Slow};
 use crate::machine::{
-    Answer, DeployIntent, Fact, KnownKey, OperatorCommand, Phase, Refusal, State, WantedTask, World,
+    Answer, DeployIntent, Fact, KnownKey, MonitorAnswer, MonitorRound, OperatorCommand, Phase, Refusal,
+    State, WantedTask, World,
 };
 use crate::names::{DeploymentId, Label, Millis, Release, Revision, Target, Weight};
 use crate::plan::{RolloutSettings, Strategy, TargetSettings};
@@ -32,6 +33,12 @@ pub struct Scripts {
     /// Share of failing requests.
     pub errors: BTreeMap<String, f64>,
     pub refused: BTreeSet<String>,
+    /// How many times as often as usual a request is slow.
+    pub slowness: BTreeMap<String, f64>,
+    /// Share of requests answered 404.
+    pub not_found: BTreeMap<String, f64>,
+    /// Named checks that fail, by release.
+    pub failing_checks: BTreeSet<(String, String)>,
 }
 
 pub struct Sim {
@@ -52,6 +59,10 @@ pub struct Sim {
     /// Stable says that it is not well when it is asked because the candidate fails.
     pub unwell: bool,
     pub bad_answers: u64,
+    /// Synthetic requests the candidate answers each second.
+    pub probes: u64,
+    /// When the named checks are asked next.
+    checks_at: Millis,
     /// The state as the journal alone tells it, kept up event by event.
     pub told: State,
     pub before: Option<Before>,
@@ -81,6 +92,8 @@ impl Sim {
             silent: false,
             unwell: false,
             bad_answers: 0,
+            probes: 0,
+            checks_at: Millis(0),
             told: State::new(target),
             before: None,
             refused: None,
@@ -231,6 +244,7 @@ impl Sim {
             self.second += 1;
             self.count();
         }
+        self.ask_checks();
         let world = self.world();
         checkers::time_alone_changes_something_only_when_said(self, &world);
         self.decide(&world);
@@ -332,13 +346,75 @@ impl Sim {
             candidate_errors: of(candidate).1,
             stable_requests: of(stable).0,
             stable_errors: of(stable).1,
+            slow: self.slow(candidate, of(candidate).0, stable, of(stable).0),
+            client_errors: self.client_errors(candidate, of(candidate).0, stable, of(stable).0),
+            probes: Some(ProbeCounts { asked: self.probes, failed: 0 }).filter(|_| self.probes > 0),
+            ..Record::default()
         };
-        let record = if record.missing {
-            Record { second: self.second, missing: true, ..Record::default() }
-        } else {
-            record
+        let record = if record.missing { Record::missing(self.second) } else { record };
+        if let Some(event) = self.state.decide(&Fact::Sample(Box::new(record)), self.now) {
+            self.append(event);
+        }
+    }
+
+    fn script(&self, scripts: &BTreeMap<String, f64>, revision: Option<Revision>) -> Option<f64> {
+        let placed =
+            [self.state.stable.as_ref(), self.state.deployment.as_ref().map(|running| &running.candidate)];
+        let mine = placed.into_iter().flatten().find(|placed| Some(placed.revision) == revision)?;
+        scripts.get(mine.release.as_str()).copied()
+    }
+
+    fn slow(&self, candidate: Option<Revision>, nc: u64, stable: Option<Revision>, nb: u64) -> Option<Slow> {
+        self.state.judge()?.slow_from()?;
+        let of = |revision, requests: u64| {
+            let times = self.script(&self.scripts.slowness, revision).unwrap_or(1.0);
+            [0.5, 0.1, 0.01, 0.001]
+                .map(|usual: f64| ((usual * times).min(1.0) * requests as f64).round() as u64)
         };
-        if let Some(event) = self.state.decide(&Fact::Sample(record), self.now) {
+        Some(Slow { candidate: of(candidate, nc), stable: of(stable, nb) })
+    }
+
+    fn client_errors(
+        &self,
+        candidate: Option<Revision>,
+        nc: u64,
+        stable: Option<Revision>,
+        nb: u64,
+    ) -> Option<ClientErrors> {
+        let of = |revision, requests: u64| {
+            let share = self.script(&self.scripts.not_found, revision).unwrap_or(0.0);
+            ClientErrorCounts { not_found: (share * requests as f64) as u64, ..ClientErrorCounts::default() }
+        };
+        Some(ClientErrors { candidate: of(candidate, nc), stable: of(stable, nb) })
+    }
+
+    /// Asks the named checks when their time has come.
+    fn ask_checks(&mut self) {
+        let Some(running) = &self.state.deployment else { return };
+        let Some(monitor) = running.monitor(self.now).filter(|_| self.now >= self.checks_at) else { return };
+        let passes = |check: &str, release: Option<&Release>| {
+            release.map(|release| {
+                !self.scripts.failing_checks.contains(&(check.to_owned(), release.as_str().to_owned()))
+            })
+        };
+        let candidate = Some(&running.candidate.release);
+        let stable = self.state.stable.as_ref().map(|placed| &placed.release);
+        let answers = monitor.checks.iter().map(|check| MonitorAnswer {
+            check: check.name.clone(),
+            candidate_ok: passes(&check.name, candidate),
+            stable_ok: passes(&check.name, stable),
+            why: String::new(),
+        });
+        let round = MonitorRound { answers: answers.collect() };
+        self.checks_at = self.now.plus(monitor.every);
+        if let Some(event) = self.state.decide(&Fact::Answers(round), self.now) {
+            self.append(event);
+        }
+    }
+
+    /// Tells the core what the service's own traffic says.
+    pub fn calibrate(&mut self, calibration: Calibration) {
+        if let Some(event) = self.state.decide(&Fact::Calibrated(Box::new(calibration)), self.now) {
             self.append(event);
         }
     }
@@ -480,6 +556,9 @@ pub fn blue_green() -> RolloutSettings {
 fn with(strategy: Strategy, steps: Vec<Weight>, (bake, step_bake): (Millis, Millis)) -> RolloutSettings {
     let mut settings = RolloutSettings::with_bakes(strategy, steps, bake, step_bake);
     settings.keep_hot = Millis::seconds(60);
+    // Most of these lives are about other things: what is not proven in time goes on, and nothing is held back.
+    settings.bake_max = Some(bake);
+    settings.hold_back = Weight::NONE;
     settings.deadline = Millis::seconds(120);
     settings
 }

@@ -1,0 +1,60 @@
+//! Notices that the candidate does not get the requests its weight says: the router is wrong, or the candidate is gone.
+
+use super::record::Record;
+use serde::{Deserialize, Serialize};
+use std::collections::VecDeque;
+
+/// Seconds looked at (rollback.md 3.8).
+const SECONDS: usize = 30;
+/// Requests the candidate should have got before anything is said.
+const EXPECTED_MIN: f64 = 100.0;
+
+/// Requests of the candidate and of both, second by second, at one weight.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct ShareWatch {
+    seconds: VecDeque<(u64, u64)>,
+}
+
+impl ShareWatch {
+    pub(super) fn add(&mut self, record: &Record) {
+        if self.seconds.len() == SECONDS {
+            self.seconds.pop_front();
+        }
+        let both = record.candidate_requests.saturating_add(record.stable_requests);
+        self.seconds.push_back((record.candidate_requests, both));
+    }
+
+    /// Tells whether the candidate got less than half, or more than twice, what it should.
+    pub(super) fn is_off(&self, share: f64) -> bool {
+        let (got, both) = self.seconds.iter().fold((0u64, 0u64), |sum, second| {
+            (sum.0.saturating_add(second.0), sum.1.saturating_add(second.1))
+        });
+        let expected = share * both as f64;
+        expected >= EXPECTED_MIN && !(0.5 * expected..=2.0 * expected).contains(&(got as f64))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn watch(candidate_requests: u64, stable_requests: u64) -> ShareWatch {
+        let mut watch = ShareWatch::default();
+        let record = Record { candidate_requests, stable_requests, ..Record::default() };
+        (0..40).for_each(|_| watch.add(&record));
+        watch
+    }
+
+    #[test]
+    fn a_candidate_that_gets_a_third_of_its_share_is_off() {
+        assert!(watch(2, 98).is_off(0.06));
+        assert!(!watch(4, 96).is_off(0.06));
+        assert!(watch(13, 87).is_off(0.06));
+    }
+
+    #[test]
+    fn few_requests_say_nothing() {
+        assert!(!watch(0, 30).is_off(0.1));
+        assert!(watch(0, 100).is_off(0.1));
+    }
+}
