@@ -85,21 +85,22 @@ pub struct Watcher {
 }
 
 impl Watcher {
-    /// Looks at one second, without asking what it means.
-    pub fn add(&mut self, second: &Second) {
+    /// Writes down one second as the engine would report it. A new weight is told to the judge first.
+    pub fn report(&mut self, second: &Second) -> &Record {
         let percent = (second.weight * 100.0).round() as u8;
         let weight = Weight::new(percent).expect("BUG: a weight is a share");
         if self.weight.replace(weight) != Some(weight) {
             self.judge.set_weight(weight);
         }
         fill(&mut self.record, second, self.slow_from.as_ref());
-        self.judge.add(&self.record);
+        &self.record
     }
 }
 
 impl Decider for Watcher {
     fn rolls_back(&mut self, second: &Second) -> bool {
-        self.add(second);
+        self.report(second);
+        self.judge.add(&self.record);
         self.judge.verdict().word == VerdictWord::Worse
     }
 }
