@@ -3,6 +3,7 @@
 
 use super::calibration::Calibration;
 use super::counts::Counts;
+use super::evidence::GROSS_FAILURE;
 use super::evidence::{Evidence, Finding, Verdict};
 use super::gross::GrossFailure;
 use super::policy::{LATENCIES, Metric, Pair, Pairs, Policy, arms};
@@ -79,7 +80,7 @@ pub struct SlowFrom {
 impl Judge {
     /// Begins to watch with the constants of a cold start.
     pub fn new(settings: &JudgeSettings, judged: bool) -> Self {
-        let policy = policy(settings);
+        let policy = policy_for(settings);
         Self {
             quantiles: settings.latency.quantiles.clone(),
             margin_buckets: settings.latency.margin_buckets,
@@ -382,7 +383,8 @@ impl Judge {
             self.add_numbers(test, &mut evidence);
         }
         if self.gross.is_there() && !self.test.as_ref().is_some_and(Test::is_decided) {
-            evidence.rule = "gross failure".to_owned();
+            evidence.rule = GROSS_FAILURE.to_owned();
+            evidence.p_value = None;
         }
         evidence
     }
@@ -428,7 +430,7 @@ impl Judge {
 }
 
 /// Returns the constants of the procedure with what the manifest says.
-pub fn policy(settings: &JudgeSettings) -> Policy {
+pub fn policy_for(settings: &JudgeSettings) -> Policy {
     let otherwise = Policy::default();
     let wider = otherwise.errors_alone.ratio - otherwise.errors.ratio;
     let margin = |ratio: f64| Margin { ratio, difference: settings.error_floor };
