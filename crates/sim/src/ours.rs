@@ -8,7 +8,7 @@ use rollout::event::VerdictWord;
 use rollout::judge::buckets::Boundaries;
 use rollout::judge::calibration::{Block, Calibration, History, KnownRoute, Thresholds, calibrate};
 use rollout::judge::policy::{LATENCIES, Pair, Pairs, Policy};
-use rollout::judge::{Judge, Once, Record, RouteCounts, Slow, SlowFrom, policy};
+use rollout::judge::{Judge, Once, Record, RouteCounts, SAMPLE_MIN, Slow, SlowFrom, policy_for};
 use rollout::names::Weight;
 use rollout::plan::JudgeSettings;
 
@@ -39,7 +39,7 @@ impl Known {
 
     /// Learns from a reference.
     pub fn learned(settings: &JudgeSettings, reference: &Reference) -> Self {
-        let policy = policy(settings);
+        let policy = policy_for(settings);
         let calibrated =
             |part: &Part| calibrate(&policy, &part.blocks_seen(settings), reference.slow(part), part.weight);
         let shares = reference.parts.iter().map(calibrated).collect();
@@ -119,6 +119,8 @@ fn fill(record: &mut Record, second: &Second, slow_from: Option<&SlowFrom>) {
     (record.stable_requests, record.stable_errors) = (stable.all.requests, stable.all.errors);
     record.slow = slow_from
         .map(|from| Slow { candidate: slow(candidate, &from.candidate), stable: slow(stable, &from.stable) });
+    // Where stable answers too few to be a witness the engine asks its readiness when the candidate fails.
+    record.unwell = candidate.all.errors > 0 && stable.all.requests < SAMPLE_MIN && !stable.probe_ok;
     record.routes.clear();
     if candidate.route.requests + stable.route.requests > 0 {
         record.routes.push(RouteCounts {
@@ -161,7 +163,7 @@ impl Reference {
         let healthy = Scene { fault: Fault::Nothing, later: Vec::new(), ..scene.clone() };
         let seed = mixed(seed ^ REFERENCE_SALT);
         let boundaries = boundaries(
-            &policy(settings),
+            &policy_for(settings),
             &Traffic::new(healthy.clone()),
             seconds.min(THRESHOLDS_S),
             seed,
@@ -189,7 +191,7 @@ impl Reference {
         let errors_once = if settings.user.is_some() { first.errors_once } else { errors };
         let history = History { requests, errors, errors_once, latencies: &[] };
         let hours = self.seconds as f64 / HOUR_S as f64;
-        Calibration { latency, hours, ..Calibration::cold(&policy(settings), history) }
+        Calibration { latency, hours, ..Calibration::cold(&policy_for(settings), history) }
     }
 }
 
