@@ -54,8 +54,10 @@ fn the_medians_are_those_that_were_measured() {
 #[test]
 fn a_healthy_release_is_left_alone() {
     for mode in [Mode::Independent, Mode::Bursts] {
+        let scene = Scene::steady(100.0, 0.1, 0.01, mode);
+        let known = Known::calibrated(&JudgeSettings::default(), &scene, 24, SEED, 0);
         for fault in [Fault::Nothing, Fault::ErrorsTimes(1.1), Fault::AllTimes(1.02)] {
-            let outcome = watch(Scene::steady(100.0, 0.1, 0.01, mode).with(fault), 24, 40);
+            let outcome = watch_with(scene.clone().with(fault), 40, |_| known.clone());
 
             // One in a hundred is the bound; three of forty would be a chance of one in a hundred at that bound.
             assert!(outcome.returns() <= 2, "{mode:?} {fault:?}: {}", outcome.returns());

@@ -32,7 +32,8 @@ fn a_shift_is_found_with_the_bounds_of_the_textbook() {
     // Differences 1 to 5 about 3; with 3 against 3 points an interval of 95 % is the whole range.
     let found = shift(&[4.0, 5.0, 6.0], &[1.0, 2.0, 3.0], 0.95).unwrap();
 
-    assert_eq!((found.lower, found.estimate, found.upper), (1.0, 3.0, 5.0));
+    assert!((found.lower - 1.0).abs() < 1e-4 && (found.upper - 5.0).abs() < 1e-4, "{found:?}");
+    assert_eq!(found.estimate, 3.0);
     assert_eq!(shift(&[1.0, 1.0], &[1.0, 1.0], 0.95), None);
     assert_eq!(shift(&[], &[1.0], 0.95), None);
 }
@@ -80,8 +81,11 @@ fn s02_a_sparse_error_rate_is_high_unless_its_effect_is_allowed() {
     let found = tolerant.classify(&stable, &candidate, Direction::Either, Missing::Remove).unwrap();
 
     assert_eq!(found.label, Label::Pass);
-    // Their interval is searched with a tolerance, ours exactly: with this many ties its end is 0, which is no increase.
-    assert!(matches!(label(&stable, &candidate, Direction::Either), Label::High | Label::Pass));
+    assert_eq!(label(&stable, &candidate, Direction::Either), Label::High);
+    assert_eq!(
+        label(&stable, &stable.iter().rev().copied().collect::<Vec<_>>(), Direction::Either),
+        Label::Pass
+    );
 }
 
 #[test]
