@@ -3,6 +3,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod api;
+mod calibrator;
 mod clock;
 mod controller;
 mod deploy;

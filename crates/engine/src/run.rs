@@ -5,9 +5,10 @@ use crate::api::wire::DeploymentView;
 use crate::clock::Clock;
 use crate::controller::{CommandError, Commanded, Controller};
 use crate::executor::Executor;
-use crate::samples::{self, TargetCounts};
+use crate::samples;
 use crate::watcher::Seen;
 use drivers::platform::Platform;
+use meter::wire::SecondRecord;
 use rollout::change::{Change, changes};
 use rollout::event::{Event, EventRecord};
 use rollout::judge::{Calibration, ProbeCounts, Record};
@@ -35,7 +36,7 @@ pub enum Message {
     /// The counts of one closed second; None: nobody reported it.
     Second {
         second: u64,
-        counts: Option<TargetCounts>,
+        counts: Option<Arc<SecondRecord>>,
         /// See `witness`.
         unwell: bool,
     },
@@ -117,7 +118,7 @@ impl<P: Platform> Life<P> {
                 let _ = reply.send(answer);
             }
             Message::Second { second, counts, unwell } => {
-                let record = samples::record(&self.controller.state, second, counts.as_ref());
+                let record = samples::record(&self.controller.state, second, counts.as_deref());
                 let probes = Some(std::mem::take(&mut self.probed)).filter(|probes| probes.asked > 0);
                 self.step(&Fact::Sample(Box::new(Record { unwell, probes, ..record })));
             }

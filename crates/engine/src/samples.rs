@@ -20,22 +20,6 @@ const SILENCE: Duration = Duration::from_millis(2500);
 /// Missing seconds told one by one; more say nothing more.
 const GAP_MAX: u64 = 120;
 
-/// What the edge counted of one target in one second.
-#[derive(Debug, Clone, Default)]
-pub struct TargetCounts {
-    pub rows: Vec<CountRow>,
-    pub failures: Vec<meter::wire::FailingRequest>,
-}
-
-impl TargetCounts {
-    /// Returns the part of a second that belongs to a target.
-    pub fn of(target: &str, record: &SecondRecord) -> Self {
-        let mine = record.rows.iter().filter(|row| row.target == target);
-        let failed = record.failures.iter().filter(|failure| failure.target == target);
-        Self { rows: mine.cloned().collect(), failures: failed.cloned().collect() }
-    }
-}
-
 /// Fetches records for ever. `each` gets every record once, in order, and None for every second without one.
 pub async fn follow(edge: EdgeLink, each: impl Fn(Option<SecondRecord>)) {
     let mut known: Option<(u64, u64)> = None;
@@ -69,7 +53,7 @@ fn gap(known: Option<(u64, u64)>, next: &SecondRecord) -> u64 {
 
 /// Returns the record of one second for the judge: the candidate against stable, or the successor of a hot
 /// revision alone. Requests of the allow list are left out: they chose their arm.
-pub fn record(state: &State, second: u64, counts: Option<&TargetCounts>) -> Record {
+pub fn record(state: &State, second: u64, counts: Option<&SecondRecord>) -> Record {
     let Some(counts) = counts else { return Record::missing(second) };
     let stable = state.stable.as_ref().map(|placed| placed.revision);
     let (candidate, stable) = match &state.deployment {

@@ -2,6 +2,7 @@
 //! A damaged one is kept beside the others: it is shown, it refuses, and it disturbs nobody.
 
 use crate::api::wire::{ApiError, DeploymentView};
+use crate::calibrator::{Calibrator, SECONDS_MAX, Told, Traffic};
 use crate::clock::Clock;
 use crate::controller::{CommandError, Commanded, Controller};
 use crate::edge_link::EdgeLink;
@@ -9,8 +10,9 @@ use crate::executor::{Board, Executor};
 use crate::journal::Damage;
 use crate::life::EngineConfig;
 use crate::monitor::Asker;
+use crate::reference::Reference;
 use crate::run::{Life, MAILBOX_MAX, Message};
-use crate::samples::{self, TargetCounts};
+use crate::samples;
 use crate::watcher::{Seen, Watcher};
 use crate::witness::Witness;
 use drivers::artifacts::Store;
@@ -39,6 +41,7 @@ const GARBAGE_AGE: Duration = Duration::from_secs(600);
 /// All targets of one environment.
 pub struct Targets<P> {
     folder: PathBuf,
+    references: PathBuf,
     environment: String,
     owner: String,
     platform: Arc<P>,
@@ -63,6 +66,7 @@ pub struct Handle {
     pub state: watch::Receiver<Arc<State>>,
     pub seen: watch::Receiver<Seen>,
     mailbox: mpsc::Sender<Message>,
+    calibrator: mpsc::Sender<Told>,
 }
 
 /// A command's answer.
@@ -85,6 +89,7 @@ impl Targets<ProcessPlatform> {
     ) -> Self {
         let targets = Self {
             folder: config.paths.root().join("journal"),
+            references: config.paths.root().join("reference"),
             environment: config.environment.name.clone(),
             owner: format!("pid {}", std::process::id()),
             platform,
@@ -178,7 +183,16 @@ impl<P: Platform + Wakes> Targets<P> {
         };
         tokio::spawn(asker.clone().ask_checks());
         tokio::spawn(asker.probe());
-        Handle { state, seen, mailbox }
+        let (calibrator, told) = mpsc::channel(SECONDS_MAX);
+        let keeper = Calibrator {
+            path: Reference::path(&self.references, target),
+            inbox: told,
+            state: state.clone(),
+            mailbox: mailbox.clone(),
+            clock: self.clock.clone(),
+        };
+        tokio::spawn(keeper.run());
+        Handle { state, seen, mailbox, calibrator }
     }
 
     fn known(&self) -> Vec<(Target, Entry)> {
@@ -315,6 +329,10 @@ impl<P: Platform + Wakes> Targets<P> {
                 // Without an answer the life has ended already.
                 let _ = tokio::time::timeout(ANSWER_WITHIN, stopped).await;
             }
+            let (reply, saved) = oneshot::channel();
+            if handle.calibrator.send(Told::Stop(reply)).await.is_ok() {
+                let _ = tokio::time::timeout(ANSWER_WITHIN, saved).await;
+            }
         }
     }
 
@@ -324,7 +342,12 @@ impl<P: Platform + Wakes> Targets<P> {
         for (target, entry) in self.known() {
             let Entry::Living(handle) = entry else { continue };
             let name = target.to_string();
-            handle.feed(second, record.as_ref().map(|record| TargetCounts::of(&name, record)));
+            let mine = record.as_ref().map(|record| Arc::new(record.of(&name)));
+            if let Some(mine) = &mine {
+                // A busy calibrator loses a second: its block is left out.
+                let _ = handle.calibrator.try_send(Told::Second(mine.clone()));
+            }
+            handle.feed(second, mine);
         }
     }
 
@@ -355,10 +378,10 @@ impl<P: Platform + Wakes> Targets<P> {
 
 impl Handle {
     /// Passes one second on; where it would be held against the candidate, after a witness has been asked.
-    fn feed(&self, second: u64, counts: Option<TargetCounts>) {
+    fn feed(&self, second: u64, counts: Option<Arc<SecondRecord>>) {
         let witness = {
             let state = self.state.borrow();
-            let record = samples::record(&state, second, counts.as_ref());
+            let record = samples::record(&state, second, counts.as_deref());
             Witness::of(&record, &state, &self.seen.borrow().world)
         };
         let mailbox = self.mailbox.clone();
@@ -379,6 +402,16 @@ impl Handle {
         };
         let answer = tokio::time::timeout(ANSWER_WITHIN, asked).await.map_err(|_| late())??;
         answer.map_err(api_error)
+    }
+
+    /// Returns what is known of the service's traffic.
+    pub async fn traffic(&self) -> Result<Traffic, ApiError> {
+        let (reply, answer) = oneshot::channel();
+        let asked = async {
+            self.calibrator.send(Told::Traffic(reply)).await.map_err(|_| gone())?;
+            answer.await.map_err(|_| gone())
+        };
+        tokio::time::timeout(ANSWER_WITHIN, asked).await.map_err(|_| late())?
     }
 
     pub async fn history(&self) -> Result<Vec<DeploymentView>, ApiError> {

@@ -4,6 +4,7 @@
 use super::THRESHOLDS;
 use meter::histogram::Histogram;
 use meter::wire::SecondRecord;
+use rollout::judge::calibration::Block;
 use rollout::names::{Revision, Weight};
 use std::collections::VecDeque;
 
@@ -30,20 +31,6 @@ pub(super) struct Group {
     pub(super) slow: [u32; THRESHOLDS],
     /// At or above each boundary shifted by the margin.
     pub(super) slower: [u32; THRESHOLDS],
-}
-
-/// What both pseudo-arms saw in one block, as the judge counts it: the candidate's slow requests by the shifted
-/// boundaries, stable's by the boundaries themselves.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Block {
-    pub candidate_requests: u32,
-    pub candidate_errors: u32,
-    pub candidate_errors_once: u32,
-    pub stable_requests: u32,
-    pub stable_errors: u32,
-    pub stable_errors_once: u32,
-    pub candidate_slow: [u32; THRESHOLDS],
-    pub stable_slow: [u32; THRESHOLDS],
 }
 
 /// The blocks of one weight.

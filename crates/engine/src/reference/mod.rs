@@ -7,7 +7,7 @@ mod file;
 mod periods;
 mod thresholds;
 
-pub use blocks::{Block, Blocks};
+pub use blocks::Blocks;
 pub use periods::{HALF_HOURS_A_DAY, Recent, Tally};
 pub use thresholds::Thresholds;
 

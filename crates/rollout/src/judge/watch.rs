@@ -79,7 +79,7 @@ pub struct SlowFrom {
 impl Judge {
     /// Begins to watch with the constants of a cold start.
     pub fn new(settings: &JudgeSettings, judged: bool) -> Self {
-        let policy = policy(settings);
+        let policy = policy_for(settings);
         Self {
             quantiles: settings.latency.quantiles.clone(),
             margin_buckets: settings.latency.margin_buckets,
@@ -428,7 +428,7 @@ impl Judge {
 }
 
 /// Returns the constants of the procedure with what the manifest says.
-pub fn policy(settings: &JudgeSettings) -> Policy {
+pub fn policy_for(settings: &JudgeSettings) -> Policy {
     let otherwise = Policy::default();
     let wider = otherwise.errors_alone.ratio - otherwise.errors.ratio;
     let margin = |ratio: f64| Margin { ratio, difference: settings.error_floor };
