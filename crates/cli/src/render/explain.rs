@@ -1,13 +1,14 @@
 //! Words an explanation for a tired person: first the two sentences, then the numbers, the charts, and what happened.
 //! Finds nothing out itself; see `explain`.
 
-use super::numbers::{count, percent, share};
+use super::numbers::{chance, count, percent, share};
 use super::watch;
 use crate::explain::{CheckTally, Explanation, Happened, Known, LeftOut, Verified};
 use crate::units::{clock, date_time};
 use rollout::event::DeploymentKind;
-use rollout::judge::Evidence;
+use rollout::judge::{Evidence, FailingRequest};
 use rollout::names::Millis;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Lines of the timeline shown: half of them from its beginning, half from its end.
 const TIMELINE_LINES_MAX: usize = 80;
@@ -33,9 +34,7 @@ pub fn explanation(of: &Explanation, style: Style) -> String {
     section(&mut text, "", watch::charts(&of.points, style.width));
     section(&mut text, "Findings", of.findings.iter().map(ToString::to_string).collect());
     section(&mut text, "Named checks", of.checks.iter().map(check).collect());
-    let failures =
-        of.failures.iter().map(|failure| format!("{} {failure}", clock(Millis(failure.second * 1000))));
-    section(&mut text, "Some of the requests that failed on the candidate", failures.collect());
+    section(&mut text, "Some of the requests that failed on the candidate", failures(&of.failures));
     section(&mut text, "What happened (UTC)", timeline(&of.timeline));
     section(&mut text, "Replay", replay(of));
     if style.ascii { plain(&text) } else { text }
@@ -107,7 +106,7 @@ fn numbers(of: &Evidence) -> Vec<String> {
             "evidence (log M)",
             format!("{:.2}, and {:.2} takes it back", of.log_m, of.threshold),
         ));
-        lines.push(named("p", format!("{p_value:.2e}")));
+        lines.push(named("p", chance(p_value)));
     }
     lines.push(named("rule", &of.rule));
     let weight =
@@ -162,6 +161,28 @@ fn check(of: &CheckTally) -> String {
         count(of.candidate_failed),
         count(of.stable_failed)
     )
+}
+
+/// Counts those that failed in the same way, the most frequent first.
+fn failures(of: &[FailingRequest]) -> Vec<String> {
+    let mut ways: BTreeMap<(&str, &str, &str), Vec<&FailingRequest>> = BTreeMap::new();
+    for failure in of {
+        ways.entry((&failure.method, &failure.route, &failure.failure)).or_default().push(failure);
+    }
+    let mut ways: Vec<_> = ways.into_iter().collect();
+    ways.sort_by_key(|(_, same)| std::cmp::Reverse(same.len()));
+    let line = |((method, route, failure), same): ((&str, &str, &str), Vec<&FailingRequest>)| {
+        let slowest = same.iter().map(|failure| failure.latency_ms).max().unwrap_or_default();
+        let replicas: BTreeSet<&str> = same.iter().map(|failure| failure.replica.as_str()).collect();
+        let last = same.iter().map(|failure| failure.second).max().unwrap_or_default();
+        format!(
+            "{} × {method} {route}: {failure} within {slowest} ms, replica {}, last at {}",
+            same.len(),
+            replicas.into_iter().collect::<Vec<_>>().join(" and "),
+            clock(Millis(last.saturating_mul(1000)))
+        )
+    };
+    ways.into_iter().map(line).collect()
 }
 
 fn timeline(of: &[Happened]) -> Vec<String> {
@@ -247,6 +268,7 @@ pub fn plain(text: &str) -> String {
             '└' => plain.push('+'),
             '●' => plain.push('*'),
             '·' => plain.push('.'),
+            '×' => plain.push('x'),
             letter if letter.is_ascii() => plain.push(letter),
             _ => plain.push('?'),
         }

@@ -20,9 +20,15 @@ pub fn percent(part: f64) -> String {
         0.0 => "0 %".to_owned(),
         large if large >= 10.0 => format!("{percent:.0} %"),
         some if some >= 1.0 => format!("{percent:.1} %"),
-        few if few >= 0.01 => format!("{percent:.2} %"),
+        few if few >= 0.1 => format!("{percent:.2} %"),
+        fewer if fewer >= 0.01 => format!("{percent:.3} %"),
         _ => format!("{percent:.4} %"),
     }
+}
+
+/// Writes a chance.
+pub fn chance(p_value: f64) -> String {
+    if p_value >= 0.001 { format!("{p_value:.3}") } else { format!("{p_value:.1e}") }
 }
 
 /// Writes which part of the requests it is; of none there is no part.
@@ -58,6 +64,7 @@ mod tests {
             (1, 3, "33 %"),
             (31, 812, "3.8 %"),
             (1, 1_000, "0.10 %"),
+            (42, 100_000, "0.042 %"),
             (1, 100_000, "0.0010 %"),
             (0, 0, "none"),
         ] {
