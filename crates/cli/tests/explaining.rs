@@ -15,6 +15,7 @@ use place::{Place, Ran, paths};
 use rollout::bundle::Bundle;
 use rollout::event::{Event, Outcome};
 use rollout::names::{DeploymentId, Label, Millis, Release, Revision, Target};
+use std::path::Path;
 use story::Story;
 
 fn rolled_back() -> Bundle {
@@ -88,7 +89,7 @@ fn explain(place: &Place, args: &[&str]) -> Ran {
 
 /// Compares with what was read and found right by a person; GOLDEN=write writes it anew.
 fn is_golden(name: &str, text: &str) {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden").join(name);
     if std::env::var_os("GOLDEN").is_some_and(|word| word == "write") {
         std::fs::write(&path, text).unwrap();
     }
@@ -106,6 +107,23 @@ fn o17_a_release_that_was_taken_back_is_explained_with_its_route_its_numbers_and
     assert_eq!(ran.code, 0, "{}", ran.err);
     is_golden("explain_rolled_back.txt", &ran.out);
     assert_eq!(paths(&engine), ["/v1/deployments/web@local/d-2/evidence"]);
+}
+
+#[test]
+fn the_example_of_the_documentation_is_what_the_program_says() {
+    let place = Place::new();
+    let file = saved(&place, &rolled_back());
+    let docs = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../docs/operations.md");
+    let docs = std::fs::read_to_string(docs).unwrap();
+
+    let _engine = knowing(&place, &rolled_back());
+    let explained = explain(&place, &["d-2"]).out;
+    let (example, _) = explained.split_once("\nKnown before").unwrap();
+    let replayed = place.run(&["replay", file]).out;
+
+    for said in [example, &replayed] {
+        assert!(docs.contains(said.trim_end()), "docs/operations.md does not say:\n{said}");
+    }
 }
 
 #[test]

@@ -87,7 +87,7 @@ impl Story {
                 replica: ReplicaId::new("web-2-1"),
                 method: "GET".to_owned(),
                 route: ROUTE.to_owned(),
-                failure: "500".to_owned(),
+                failure: "500 (status)".to_owned(),
                 latency_ms: 12,
             };
             self.at += 500;

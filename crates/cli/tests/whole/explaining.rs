@@ -27,7 +27,7 @@ fn o17_a_failing_release_is_explained_by_its_route_and_its_saved_evidence_is_jud
     let path = file.to_str().unwrap();
     let told = env.ok(&["explain", "d-2", "--save", path]);
     println!("{}", told.out);
-    assert!(told.out.contains(&format!("GET {ROUTE}: 500")), "{}", told.out);
+    assert!(told.out.contains(&format!("GET {ROUTE}: 500 (")), "{}", told.out);
     assert!(told.out.contains("The judge took it back: "), "{}", told.out);
     let json: Value = serde_json::from_str(&env.ok(&["explain", "--json"]).out).unwrap();
     assert_eq!(json["deployment"], "d-2");

@@ -35,6 +35,7 @@ pub(super) fn event(event: &mut Event) {
             reason(why);
         }
         Event::ReturnStarted { why } => reason(why),
+        Event::DeploymentFinished { reason: Some(reason), .. } => text(reason),
         Event::ChecksAnswered { round } => round.answers.iter_mut().for_each(|answer| text(&mut answer.why)),
         // Numbers, names and the engine's own words.
         _ => {}
@@ -84,11 +85,11 @@ fn reason(why: &mut ReturnReason) {
 
 /// The edge has hidden what may name a person; what does not look as it writes it is hidden again.
 fn failing(request: &mut FailingRequest) {
-    path(&mut request.route);
+    route(&mut request.route);
     if request.method.len() > 10 || !request.method.bytes().all(|byte| byte.is_ascii_uppercase()) {
         hide(&mut request.method);
     }
-    let said = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_' || byte == b' ';
+    let said = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || b"_-() ".contains(&byte);
     if request.failure.len() > WORD_BYTES_MAX || !request.failure.bytes().all(said) {
         hide(&mut request.failure);
     }
@@ -171,21 +172,30 @@ fn is_word(text: &str) -> bool {
 
 /// Keeps the parts of a path that are words or templates; of a query, the names.
 fn path(text: &mut String) {
-    let (route, query) =
-        text.split_once('?').map_or((text.as_str(), None), |(route, query)| (route, Some(query)));
+    // Without an equals sign it may be a value as well as a name.
+    shown_path(text, |_| HIDDEN.to_owned());
+}
+
+/// The same of a request, whose query the edge has cut down to names already.
+fn route(text: &mut String) {
+    shown_path(text, |name| if is_word(name) { name.to_owned() } else { HIDDEN.to_owned() });
+}
+
+fn shown_path(text: &mut String, alone: impl Fn(&str) -> String) {
+    let (path, query) =
+        text.split_once('?').map_or((text.as_str(), None), |(path, query)| (path, Some(query)));
     let part = |part: &str| {
-        let template =
-            part.starts_with('{') && part.ends_with('}') && !part[1..part.len() - 1].contains(['{', '}']);
-        let shown = part.is_empty() || part == HIDDEN || part == "*" || template || is_word(part);
+        let inside = part.strip_prefix('{').and_then(|part| part.strip_suffix('}'));
+        let template = inside.is_some_and(|name| name == HIDDEN || is_word(name));
+        let shown = part.is_empty() || part == "*" || template || is_word(part);
         if shown { part.to_owned() } else { HIDDEN_SEGMENT.to_owned() }
     };
-    let mut shown = route.split('/').map(part).collect::<Vec<_>>().join("/");
+    let mut shown = path.split('/').map(part).collect::<Vec<_>>().join("/");
     if let Some(query) = query {
-        let names = query.split('&').map(|pair| {
-            let name = pair.split_once('=').map_or(pair, |(name, _)| name);
-            // Without an equals sign it may be a value as well as a name.
-            let named = is_word(name) && pair.contains('=');
-            if named { format!("{name}={HIDDEN}") } else { HIDDEN.to_owned() }
+        let names = query.split('&').map(|pair| match pair.split_once('=') {
+            Some((name, _)) if is_word(name) => format!("{name}={HIDDEN}"),
+            Some(_) => HIDDEN.to_owned(),
+            None => alone(pair),
         });
         shown.push('?');
         shown.push_str(&names.collect::<Vec<_>>().join("&"));
@@ -197,10 +207,8 @@ fn path(text: &mut String) {
 fn text(sentence: &mut String) {
     let word = |word: &str| {
         let has_password = word.contains("://") && word.contains('@');
-        let mixed = word.len() >= 16
-            && word.bytes().any(|byte| byte.is_ascii_digit())
-            && word.bytes().any(|byte| byte.is_ascii_alphabetic())
-            && !word.contains('/');
+        let long = |part: &str| part.len() > 2 * DIGITS_MAX && part.bytes().any(|byte| byte.is_ascii_digit());
+        let mixed = word.split(|letter: char| !letter.is_ascii_alphanumeric()).any(long);
         match word.split_once('=') {
             Some((name, _)) if is_word(name) => format!("{name}={HIDDEN}"),
             _ if has_password || mixed => HIDDEN.to_owned(),
@@ -255,11 +263,27 @@ mod tests {
     }
 
     #[test]
+    fn of_a_failing_request_the_names_of_parameters_stay() {
+        for (asked, told) in [
+            ("/api/slots?day&from", "/api/slots?day&from"),
+            ("/api/slots?day=1&x7", "/api/slots?day=…&…"),
+            ("/api/{id}/{not a name}", "/api/{id}/{…}"),
+        ] {
+            let mut text = asked.to_owned();
+            route(&mut text);
+            assert_eq!(text, told);
+        }
+    }
+
+    #[test]
     fn of_a_sentence_what_looks_like_a_secret_goes() {
         let mut sentence =
             "cannot reach postgres://u:hunter2@db/x with password=hunter2 or eyJhbGciOiJIUzI1NiJ9 os error 2"
                 .to_owned();
         text(&mut sentence);
         assert_eq!(sentence, "cannot reach … with password=… or … os error 2");
+        let mut harmless = "replica appointments-12-3 fails its liveness probe".to_owned();
+        text(&mut harmless);
+        assert_eq!(harmless, "replica appointments-12-3 fails its liveness probe");
     }
 }
