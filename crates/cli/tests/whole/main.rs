@@ -6,6 +6,7 @@
 #![allow(dead_code)]
 
 mod deploys;
+mod explaining;
 mod harness;
 mod hooks;
 mod load;
