@@ -5,11 +5,13 @@
 // Each test binary that shares the harness uses a part of it.
 #![allow(dead_code)]
 
+mod blame;
 mod deploys;
 mod harness;
 mod hooks;
 mod load;
 mod operators;
+mod postgres;
 mod programs;
 mod returns;
 mod traffic;
