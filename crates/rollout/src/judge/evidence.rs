@@ -66,6 +66,8 @@ pub struct Evidence {
     pub failures: Vec<FailingRequest>,
 }
 
+/// The rule that most requests of two seconds in a row failed.
+pub(super) const GROSS_FAILURE: &str = "gross failure";
 /// The metric of a rule that needs no statistics.
 const HARD_SIGNAL: &str = "hard signal";
 
@@ -98,6 +100,7 @@ impl fmt::Display for Evidence {
         )?;
         match self.p_value {
             Some(p_value) => write!(f, ", p {p_value:.2e}"),
+            None if self.rule == GROSS_FAILURE => f.write_str("; most of them two seconds in a row"),
             None => Ok(()),
         }
     }

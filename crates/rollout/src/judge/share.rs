@@ -9,14 +9,22 @@ const SECONDS: usize = 30;
 /// Requests the candidate should have got before anything is said.
 const EXPECTED_MIN: f64 = 100.0;
 
+/// Seconds after a change of weight that may still be of the one before: counts come late.
+const SETTLING: u32 = 3;
+
 /// Requests of the candidate and of both, second by second, at one weight.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct ShareWatch {
     seconds: VecDeque<(u64, u64)>,
+    passed: u32,
 }
 
 impl ShareWatch {
     pub(super) fn add(&mut self, record: &Record) {
+        self.passed = self.passed.saturating_add(1);
+        if self.passed <= SETTLING {
+            return;
+        }
         if self.seconds.len() == SECONDS {
             self.seconds.pop_front();
         }
@@ -50,6 +58,18 @@ mod tests {
         assert!(watch(2, 98).is_off(0.06));
         assert!(!watch(4, 96).is_off(0.06));
         assert!(watch(13, 87).is_off(0.06));
+    }
+
+    #[test]
+    fn the_seconds_in_which_the_weight_changes_say_nothing() {
+        let mut watch = ShareWatch::default();
+        let before = Record { candidate_requests: 50, stable_requests: 950, ..Record::default() };
+        let after = Record { candidate_requests: 950, stable_requests: 50, ..Record::default() };
+
+        for record in [&before, &before, &after, &after, &after] {
+            watch.add(record);
+            assert!(!watch.is_off(0.95));
+        }
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use super::calibration::Calibration;
 use super::counts::Counts;
+use super::evidence::GROSS_FAILURE;
 use super::evidence::{Evidence, Finding, Verdict};
 use super::gross::GrossFailure;
 use super::policy::{LATENCIES, Metric, Pair, Pairs, Policy, arms};
@@ -382,7 +383,8 @@ impl Judge {
             self.add_numbers(test, &mut evidence);
         }
         if self.gross.is_there() && !self.test.as_ref().is_some_and(Test::is_decided) {
-            evidence.rule = "gross failure".to_owned();
+            evidence.rule = GROSS_FAILURE.to_owned();
+            evidence.p_value = None;
         }
         evidence
     }
