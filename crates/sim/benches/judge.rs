@@ -82,11 +82,11 @@ fn sizes(words: &[String]) -> Result<(Sizes, Vec<String>), String> {
 /// What the judge itself takes, on one thread.
 fn cost(sizes: &Sizes, library: &mut Library) -> String {
     const DAY_S: u64 = 86_400;
-    let (settings, policy) = (library.settings.clone(), library.policy());
+    let settings = library.settings.clone();
     let mut text = String::new();
     for (mode, name) in tables::MODES {
         let scene = Scene::steady(1000.0, 0.1, 0.001, mode);
-        let reference = Reference::draw(&policy, &scene, DAY_S, sizes.seed, 0);
+        let reference = Reference::draw(&settings, &scene, DAY_S, sizes.seed, 0);
         let (took, known) = timed(|| Known::learned(&settings, &reference));
         text += &format!("calibration on 24 h, weight 10 %, {name}: {:.0} ms\n", took.as_secs_f64() * 1e3);
         if mode == Mode::Independent {

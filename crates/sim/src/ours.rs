@@ -8,7 +8,7 @@ use rollout::event::VerdictWord;
 use rollout::judge::buckets::Boundaries;
 use rollout::judge::calibration::{Block, Calibration, History, KnownRoute, Thresholds, calibrate};
 use rollout::judge::policy::{LATENCIES, Pair, Pairs, Policy};
-use rollout::judge::{Judge, Record, RouteCounts, Slow, SlowFrom, policy};
+use rollout::judge::{Judge, Once, Record, RouteCounts, Slow, SlowFrom, policy};
 use rollout::names::Weight;
 use rollout::plan::JudgeSettings;
 
@@ -33,23 +33,24 @@ pub struct Known {
 impl Known {
     /// Learns from so many hours of the stable version of this scene, split as its weights split.
     pub fn calibrated(settings: &JudgeSettings, scene: &Scene, hours: u64, seed: u64, number: u64) -> Self {
-        let reference = Reference::draw(&policy(settings), scene, hours * HOUR_S, seed, number);
+        let reference = Reference::draw(settings, scene, hours * HOUR_S, seed, number);
         Self::learned(settings, &reference)
     }
 
     /// Learns from a reference.
     pub fn learned(settings: &JudgeSettings, reference: &Reference) -> Self {
         let policy = policy(settings);
-        let calibrated = |part: &Part| calibrate(&policy, &part.blocks, reference.slow(part), part.weight);
+        let calibrated =
+            |part: &Part| calibrate(&policy, &part.blocks_seen(settings), reference.slow(part), part.weight);
         let shares = reference.parts.iter().map(calibrated).collect();
-        let calibration = Calibration { shares, ..reference.history(&policy) };
+        let calibration = Calibration { shares, ..reference.history(settings) };
         Self { settings: settings.clone(), calibration }
     }
 
     /// Knows ten minutes of stable's history only.
     pub fn cold(settings: &JudgeSettings, scene: &Scene, seed: u64, number: u64) -> Self {
-        let policy = policy(settings);
-        let calibration = Reference::draw(&policy, scene, COLD_S, seed, number).history(&policy);
+        let reference = Reference::draw(settings, scene, COLD_S, seed, number);
+        let calibration = reference.history(settings);
         Self { settings: settings.clone(), calibration }
     }
 
@@ -71,7 +72,8 @@ impl Known {
         let mut judge = Judge::new(&self.settings, true);
         judge.calibrate(&calibration);
         let slow_from = judge.slow_from();
-        Watcher { judge, weight: None, slow_from, record: Record::default() }
+        let users = self.settings.user.is_some();
+        Watcher { judge, users, weight: None, slow_from, record: Record::default() }
     }
 }
 
@@ -79,6 +81,8 @@ impl Known {
 #[derive(Debug, Clone)]
 pub struct Watcher {
     pub judge: Judge,
+    /// Users are told apart.
+    users: bool,
     weight: Option<Weight>,
     slow_from: Option<SlowFrom>,
     record: Record,
@@ -93,6 +97,8 @@ impl Watcher {
             self.judge.set_weight(weight);
         }
         fill(&mut self.record, second, self.slow_from.as_ref());
+        let once = Once { candidate: second.candidate.errors_once, stable: second.stable.errors_once };
+        self.record.once = self.users.then_some(once);
         &self.record
     }
 }
@@ -144,17 +150,23 @@ struct Part {
     blocks: Vec<Block>,
     requests: u64,
     errors: u64,
+    errors_once: u64,
     /// Requests of both arms above each unshifted boundary.
     slow: [u64; LATENCIES],
 }
 
 impl Reference {
     /// Draws so many seconds of it, twice: the first hours place the thresholds, the whole is counted against them.
-    pub fn draw(policy: &Policy, scene: &Scene, seconds: u64, seed: u64, number: u64) -> Self {
+    pub fn draw(settings: &JudgeSettings, scene: &Scene, seconds: u64, seed: u64, number: u64) -> Self {
         let healthy = Scene { fault: Fault::Nothing, later: Vec::new(), ..scene.clone() };
         let seed = mixed(seed ^ REFERENCE_SALT);
-        let boundaries =
-            boundaries(policy, &Traffic::new(healthy.clone()), seconds.min(THRESHOLDS_S), seed, number);
+        let boundaries = boundaries(
+            &policy(settings),
+            &Traffic::new(healthy.clone()),
+            seconds.min(THRESHOLDS_S),
+            seed,
+            number,
+        );
         let part = |weight: f64| {
             let traffic = Traffic::new(Scene { weight, ..healthy.clone() });
             Part::draw(&traffic, boundaries, seconds, seed, number)
@@ -167,16 +179,17 @@ impl Reference {
     }
 
     /// Returns what is known without a calibration.
-    fn history(&self, policy: &Policy) -> Calibration {
+    fn history(&self, settings: &JudgeSettings) -> Calibration {
         let first = self.parts.first().expect("BUG: a scene has a weight");
         let (requests, errors) = (first.requests, first.errors);
         let latency = self.boundaries.map(|boundaries| Thresholds {
             boundaries,
             slow_rates: first.slow.map(|count| count as f64 / requests.max(1) as f64),
         });
-        let history = History { requests, errors, errors_once: errors, latencies: &[] };
+        let errors_once = if settings.user.is_some() { first.errors_once } else { errors };
+        let history = History { requests, errors, errors_once, latencies: &[] };
         let hours = self.seconds as f64 / HOUR_S as f64;
-        Calibration { latency, hours, ..Calibration::cold(policy, history) }
+        Calibration { latency, hours, ..Calibration::cold(&policy(settings), history) }
     }
 }
 
@@ -185,8 +198,14 @@ impl Part {
         let stable = boundaries.map_or([i16::MAX; LATENCIES], |boundaries| boundaries.indexes());
         let from = SlowFrom { stable, candidate: stable.map(|index| index.saturating_add(SHIFT)) };
         let blocks = vec![Block::default(); seconds.div_ceil(BLOCK_S) as usize];
-        let mut part =
-            Self { weight: traffic.scene.weight, blocks, requests: 0, errors: 0, slow: [0; LATENCIES] };
+        let mut part = Self {
+            weight: traffic.scene.weight,
+            blocks,
+            requests: 0,
+            errors: 0,
+            errors_once: 0,
+            slow: [0; LATENCIES],
+        };
         let mut stream = traffic.stream(seed, number);
         for at in 0..seconds {
             part.add(at, stream.advance(), &from);
@@ -194,15 +213,28 @@ impl Part {
         part
     }
 
+    /// Returns the blocks as they are counted: where users are not told apart every error is one of its own.
+    fn blocks_seen(&self, settings: &JudgeSettings) -> Vec<Block> {
+        let apart = |block: &Block| match settings.user {
+            Some(_) => *block,
+            None => Block {
+                candidate_errors_once: block.candidate_errors,
+                stable_errors_once: block.stable_errors,
+                ..*block
+            },
+        };
+        self.blocks.iter().map(apart).collect()
+    }
+
     fn add(&mut self, at: u64, second: &Second, from: &SlowFrom) {
         let Second { candidate, stable, .. } = second;
         let block = &mut self.blocks[(at / BLOCK_S) as usize];
         block.candidate_requests += candidate.all.requests as u32;
         block.candidate_errors += candidate.all.errors as u32;
-        block.candidate_errors_once += candidate.all.errors as u32;
+        block.candidate_errors_once += candidate.errors_once as u32;
         block.stable_requests += stable.all.requests as u32;
         block.stable_errors += stable.all.errors as u32;
-        block.stable_errors_once += stable.all.errors as u32;
+        block.stable_errors_once += stable.errors_once as u32;
         let add = |sums: &mut [u32; LATENCIES], counts: [u64; LATENCIES]| {
             sums.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count as u32);
         };
@@ -211,6 +243,7 @@ impl Part {
         for arm in [candidate, stable] {
             self.requests += arm.all.requests;
             self.errors += arm.all.errors;
+            self.errors_once += arm.errors_once;
             self.slow.iter_mut().zip(slow(arm, &from.stable)).for_each(|(sum, count)| *sum += count);
         }
     }

@@ -7,6 +7,7 @@ mod flagger;
 mod health_monitor;
 pub mod kayenta;
 mod oracle;
+mod sequential;
 
 #[cfg(test)]
 mod tests;
@@ -17,6 +18,7 @@ pub use flagger::Flagger;
 pub use health_monitor::HealthMonitor;
 pub use kayenta::Kayenta;
 pub use oracle::Oracle;
+pub use sequential::Sequential;
 
 use crate::traffic::{Second, Traffic};
 
@@ -37,11 +39,12 @@ pub enum Rival {
     Flagger,
     KayentaOnce,
     KayentaEveryMinute,
+    Sequential,
     Oracle,
 }
 
 impl Rival {
-    pub const ALL: [Rival; 9] = [
+    pub const ALL: [Rival; 10] = [
         Rival::HealthMonitor,
         Rival::AlarmStatic,
         Rival::AlarmTuned,
@@ -50,6 +53,7 @@ impl Rival {
         Rival::Flagger,
         Rival::KayentaOnce,
         Rival::KayentaEveryMinute,
+        Rival::Sequential,
         Rival::Oracle,
     ];
 
@@ -64,6 +68,7 @@ impl Rival {
             Self::Flagger => "Flagger default",
             Self::KayentaOnce => "Kayenta once at 10 min",
             Self::KayentaEveryMinute => "Kayenta every minute",
+            Self::Sequential => "Netflix sequential test",
             Self::Oracle => "oracle SPRT (knows rates, onset)",
         }
     }
@@ -79,6 +84,7 @@ impl Rival {
             Self::Flagger => Box::new(Flagger::default()),
             Self::KayentaOnce => Box::new(Kayenta::once()),
             Self::KayentaEveryMinute => Box::new(Kayenta::every_minute()),
+            Self::Sequential => Box::new(Sequential::default()),
             Self::Oracle => Box::new(Oracle::new(traffic)),
         }
     }

@@ -23,6 +23,7 @@ fn a_release_that_fails_completely_is_found_when_each_rival_first_can() {
         (Rival::ArgoBackground, None),
         (Rival::Flagger, Some(360)),
         (Rival::KayentaOnce, Some(600)),
+        (Rival::Sequential, Some(2)),
         (Rival::Oracle, Some(1)),
     ];
 

@@ -14,7 +14,7 @@ const HEALTHY: [(&str, f64, Fault); 4] = [
 ];
 
 /// What stands beside us where nothing is wrong: the oracle knows that already.
-const RIVALS: [Rival; 8] = [
+const RIVALS: [Rival; 9] = [
     Rival::HealthMonitor,
     Rival::AlarmStatic,
     Rival::AlarmTuned,
@@ -23,6 +23,7 @@ const RIVALS: [Rival; 8] = [
     Rival::Flagger,
     Rival::KayentaOnce,
     Rival::KayentaEveryMinute,
+    Rival::Sequential,
 ];
 
 /// Lowest and highest share over the places, and all returns counted together.

@@ -7,6 +7,7 @@ use crate::traffic::{Load, Mode, Scene};
 use rollout::judge::policy;
 use rollout::judge::policy::Policy;
 use rollout::plan::JudgeSettings;
+use rollout::routes::UserKey;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -22,11 +23,18 @@ pub struct Library {
     sizes: Sizes,
     calibrated: BTreeMap<Key, Arc<Vec<Known>>>,
     cold: BTreeMap<Key, Arc<Vec<Known>>>,
+    telling_users_apart: BTreeMap<Key, Arc<Vec<Known>>>,
 }
 
 impl Library {
     pub fn new(settings: JudgeSettings, sizes: Sizes) -> Self {
-        Self { settings, sizes, calibrated: BTreeMap::new(), cold: BTreeMap::new() }
+        Self {
+            settings,
+            sizes,
+            calibrated: BTreeMap::new(),
+            cold: BTreeMap::new(),
+            telling_users_apart: BTreeMap::new(),
+        }
     }
 
     pub fn policy(&self) -> Policy {
@@ -47,6 +55,16 @@ impl Library {
             .entry(key(scene))
             .or_insert_with(|| draw(sizes, |number| Known::cold(settings, scene, sizes.seed, number)));
         contender("this judge, cold start", known.clone())
+    }
+
+    /// Our judge where users are told apart, calibrated.
+    pub fn telling_users_apart(&mut self, scene: &Scene) -> Contender<'static> {
+        let sizes = self.sizes;
+        let settings =
+            JudgeSettings { user: Some(UserKey::Cookie("session".to_owned())), ..self.settings.clone() };
+        let learn = |number| Known::calibrated(&settings, scene, REFERENCE_HOURS, sizes.seed, number);
+        let known = self.telling_users_apart.entry(key(scene)).or_insert_with(|| draw(sizes, learn));
+        contender("this judge, a user's errors once", known.clone())
     }
 
     /// Our judge believing that requests are independent of each other.

@@ -84,6 +84,8 @@ impl Latencies {
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Arm {
     pub all: Counts,
+    /// Errors counted once per user and ten seconds.
+    pub errors_once: u64,
     /// The part on the route a `Fault::Route` strikes; zero in other scenes.
     pub route: Counts,
     /// Answers that did not fail.

@@ -1,7 +1,7 @@
 //! Draws one second after another. The order of the draws is fixed: deciders cannot change what they see.
 
 use super::arm::{Arm, Counts, Latencies, Minute, Minutes, Second};
-use super::clusters::{Clusters, Spells};
+use super::clusters::{Clusters, Failures, Spells};
 use super::fault::Fault;
 use super::latency::Table;
 use super::scene::{Mode, Traffic};
@@ -138,10 +138,11 @@ impl Draw<'_> {
         }
         let others = self.requests - arm.route.requests;
         let errors = match self.mode {
-            Mode::Independent => chance.binomial(others, rate),
+            Mode::Independent => Failures::apart(chance.binomial(others, rate)),
             Mode::Bursts => nature.clusters.errors(others, rate, chance),
         };
-        arm.all = Counts { requests: self.requests, errors: errors + arm.route.errors };
+        arm.all = Counts { requests: self.requests, errors: errors.all + arm.route.errors };
+        arm.errors_once = errors.once + arm.route.errors;
         arm.probe_ok = !chance.happens(rate);
         arm.latencies.clear();
         let answers = arm.all.requests - arm.all.errors;
