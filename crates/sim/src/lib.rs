@@ -10,3 +10,4 @@ pub mod ours;
 pub mod rivals;
 pub mod tables;
 pub mod traffic;
+pub mod walk;

@@ -8,7 +8,7 @@ use rollout::event::VerdictWord;
 use rollout::judge::buckets::Boundaries;
 use rollout::judge::calibration::{Block, Calibration, History, KnownRoute, Thresholds, calibrate};
 use rollout::judge::policy::{LATENCIES, Pair, Pairs, Policy};
-use rollout::judge::{Judge, Once, Record, RouteCounts, Slow, SlowFrom, policy};
+use rollout::judge::{Judge, Once, Record, RouteCounts, Slow, SlowFrom, policy_for};
 use rollout::names::Weight;
 use rollout::plan::JudgeSettings;
 
@@ -39,7 +39,7 @@ impl Known {
 
     /// Learns from a reference.
     pub fn learned(settings: &JudgeSettings, reference: &Reference) -> Self {
-        let policy = policy(settings);
+        let policy = policy_for(settings);
         let calibrated =
             |part: &Part| calibrate(&policy, &part.blocks_seen(settings), reference.slow(part), part.weight);
         let shares = reference.parts.iter().map(calibrated).collect();
@@ -112,7 +112,7 @@ impl Decider for Watcher {
 }
 
 /// Writes a second as the engine would report it.
-fn fill(record: &mut Record, second: &Second, slow_from: Option<&SlowFrom>) {
+pub(crate) fn fill(record: &mut Record, second: &Second, slow_from: Option<&SlowFrom>) {
     let Second { candidate, stable, .. } = second;
     record.second = second.second;
     (record.candidate_requests, record.candidate_errors) = (candidate.all.requests, candidate.all.errors);
@@ -161,7 +161,7 @@ impl Reference {
         let healthy = Scene { fault: Fault::Nothing, later: Vec::new(), ..scene.clone() };
         let seed = mixed(seed ^ REFERENCE_SALT);
         let boundaries = boundaries(
-            &policy(settings),
+            &policy_for(settings),
             &Traffic::new(healthy.clone()),
             seconds.min(THRESHOLDS_S),
             seed,
@@ -189,7 +189,7 @@ impl Reference {
         let errors_once = if settings.user.is_some() { first.errors_once } else { errors };
         let history = History { requests, errors, errors_once, latencies: &[] };
         let hours = self.seconds as f64 / HOUR_S as f64;
-        Calibration { latency, hours, ..Calibration::cold(&policy(settings), history) }
+        Calibration { latency, hours, ..Calibration::cold(&policy_for(settings), history) }
     }
 }
 

@@ -4,8 +4,8 @@ use super::Sizes;
 use crate::curve::Contender;
 use crate::ours::Known;
 use crate::traffic::{Load, Mode, Scene};
-use rollout::judge::policy;
 use rollout::judge::policy::Policy;
+use rollout::judge::policy_for;
 use rollout::plan::JudgeSettings;
 use rollout::routes::UserKey;
 use std::collections::BTreeMap;
@@ -38,7 +38,7 @@ impl Library {
     }
 
     pub fn policy(&self) -> Policy {
-        policy(&self.settings)
+        policy_for(&self.settings)
     }
 
     /// Our judge, calibrated on days of this scene's stable version; watches take them in turn.
