@@ -6,6 +6,7 @@
 pub mod bounds;
 pub mod chance;
 pub mod curve;
+pub mod exposure;
 pub mod ours;
 pub mod rivals;
 pub mod tables;
