@@ -7,6 +7,7 @@ pub mod bounds;
 pub mod chance;
 pub mod curve;
 pub mod exposure;
+pub mod operating;
 pub mod ours;
 pub mod rivals;
 pub mod tables;
