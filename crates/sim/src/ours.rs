@@ -8,7 +8,11 @@ use rollout::event::VerdictWord;
 use rollout::judge::buckets::Boundaries;
 use rollout::judge::calibration::{Block, Calibration, History, KnownRoute, Thresholds, calibrate};
 use rollout::judge::policy::{LATENCIES, Pair, Pairs, Policy};
+<<<<<<< HEAD
 use rollout::judge::{Judge, Once, Record, RouteCounts, SAMPLE_MIN, Slow, SlowFrom, policy_for};
+=======
+use rollout::judge::{Judge, Once, Record, RouteCounts, Slow, SlowFrom, policy_for};
+>>>>>>> plan
 use rollout::names::Weight;
 use rollout::plan::JudgeSettings;
 
@@ -112,7 +116,7 @@ impl Decider for Watcher {
 }
 
 /// Writes a second as the engine would report it.
-fn fill(record: &mut Record, second: &Second, slow_from: Option<&SlowFrom>) {
+pub(crate) fn fill(record: &mut Record, second: &Second, slow_from: Option<&SlowFrom>) {
     let Second { candidate, stable, .. } = second;
     record.second = second.second;
     (record.candidate_requests, record.candidate_errors) = (candidate.all.requests, candidate.all.errors);
