@@ -70,11 +70,8 @@ pub async fn serve(api: Api, socket: UnixListener, listener: TcpListener) {
         .route("/v1/status", on_get(get::status))
         .route("/v1/deployments", on_get(get::deployments))
         .route("/v1/deployments/{target}/{id}", on_get(get::deployment))
-<<<<<<< HEAD
         .route("/v1/deployments/{target}/{id}/evidence", on_get(evidence::bundle))
-=======
         .route("/v1/traffic/{target}", on_get(get::traffic))
->>>>>>> plan
         .route("/v1/logs", on_get(get::logs))
         .route("/v1/events", on_get(events::stream))
         .route("/metrics", on_get(get::metrics));
