@@ -101,13 +101,13 @@ fn numbers(of: &Evidence) -> Vec<String> {
     if let Some(alternative) = of.alternative.filter(|_| of.log_m > 0.0) {
         lines.push(named("explained best by", format!("a candidate with {}", percent(alternative))));
     }
-    if let Some(p_value) = of.p_value {
+    if of.threshold > 0.0 {
         lines.push(named(
             "evidence (log M)",
             format!("{:.2}, and {:.2} takes it back", of.log_m, of.threshold),
         ));
-        lines.push(named("p", chance(p_value)));
     }
+    lines.extend(of.p_value.map(|p_value| named("p", chance(p_value))));
     lines.push(named("rule", &of.rule));
     let weight =
         of.weight.map(|weight| format!(", at last with {weight} of the requests")).unwrap_or_default();

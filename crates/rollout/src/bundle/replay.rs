@@ -223,11 +223,11 @@ impl Fold {
     fn point(&self, record: &Record, shared_seconds: &mut u64) -> Option<Point> {
         let evidence = self.judge()?.verdict().evidence;
         // Before the candidate's first request there is nothing to compare.
-        evidence.p_value?;
+        let weight = evidence.weight.filter(|weight| *weight > Weight::NONE)?;
         let shared = evidence.shared_seconds > std::mem::replace(shared_seconds, evidence.shared_seconds);
         Some(Point {
             second: record.second,
-            weight: evidence.weight.unwrap_or_default(),
+            weight,
             missing: record.missing,
             shared,
             log_m: evidence.log_m,
