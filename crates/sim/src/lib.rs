@@ -6,7 +6,10 @@
 pub mod bounds;
 pub mod chance;
 pub mod curve;
+pub mod exposure;
+pub mod operating;
 pub mod ours;
 pub mod rivals;
 pub mod tables;
 pub mod traffic;
+pub mod walk;

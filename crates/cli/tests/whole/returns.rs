@@ -63,6 +63,30 @@ fn e22_a_release_that_turns_bad_after_its_promotion_is_returned_while_the_former
     assert_eq!(report.bad_after(when(&env, "deployment_finished")), 0, "{report}");
 }
 
+#[test]
+fn r15_after_a_canary_that_was_promoted_one_forced_to_answer_500_fails_and_has_no_weight() {
+    let env = with_v1(
+        "strategy = \"canary\"\nsteps = [20, 100]\nstep_bake = \"2s\"\nbake = \"2s\"\ndrain = \"2s\"",
+    );
+    let traffic = Traffic::clinic(&env, 8, 4, Some(400.0));
+    env.deploy_clinic("v2", &[], 0);
+    assert_eq!(env.version(), "v2");
+    env.edit("step_bake = \"2s\"", "step_bake = \"30s\"");
+
+    let failed = env.deploy_clinic("v3", &["CLINIC_FAIL_PERCENT=100"], 4);
+
+    assert!(failed.err.contains("serves worse than stable does"), "{}", failed.err);
+    assert_eq!(env.outcomes().last().map(String::as_str), Some("rolled_back"));
+    let service = env.service();
+    assert!(service["candidate"].is_null(), "{service}");
+    assert!(service["weight"].is_null() || service["weight"] == 0, "{service}");
+    assert_eq!(service["stable"]["label"], "v2");
+    traffic.more(200);
+    let report = traffic.end();
+    println!("r15: {} bad responses of {}", report.counts.failed, report.counts.requests);
+    assert_eq!(report.bad_after(when(&env, "deployment_finished")), 0, "{report}");
+}
+
 fn kill_all(env: &Env, version: &str) {
     let pids = env.replicas_of(version);
     assert_eq!(pids.len(), 2, "{pids:?}");

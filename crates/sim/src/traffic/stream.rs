@@ -48,12 +48,16 @@ impl<'a> Stream<'a> {
 
     /// Draws the next second.
     pub fn advance(&mut self) -> &Second {
+        self.advance_at(self.traffic.scene.weight_at(self.next))
+    }
+
+    /// Draws the next second with the candidate at this weight, whatever the scene says: somebody else decides.
+    pub fn advance_at(&mut self, weight: f64) -> &Second {
         let scene = &self.traffic.scene;
         let at = self.next;
         self.next += 1;
         let conditions =
             self.weather.as_mut().map_or(Conditions::CALM, |weather| weather.step(&mut self.chance));
-        let weight = scene.weight_at(at);
         let requests = self.chance.poisson(scene.load.at(at));
         let to_candidate = self.chance.binomial(requests, weight);
         let route = match scene.fault {
