@@ -407,20 +407,21 @@ impl Judge {
             failures: self.failures.iter().cloned().collect(),
             ..Evidence::default()
         };
-        if let Some(test) = &self.test {
-            self.add_numbers(test, &mut evidence);
-        }
-        if self.gross.is_there() && !self.test.as_ref().is_some_and(Test::is_decided) {
+        let Some(test) = &self.test else { return evidence };
+        evidence.log_m = test.log_acting();
+        evidence.threshold = test.threshold();
+        if self.gross.is_there() && !test.is_decided() {
             evidence.rule = GROSS_FAILURE.to_owned();
-            evidence.p_value = None;
+            let margin = self.policy.error_margin(arms(test.weight()));
+            evidence.limit = margin.bounded_limit(test.error_rate());
+        } else {
+            self.add_numbers(test, &mut evidence);
         }
         evidence
     }
 
     fn add_numbers(&self, test: &Test, evidence: &mut Evidence) {
         let strongest = test.strongest();
-        evidence.log_m = test.log_acting();
-        evidence.threshold = test.threshold();
         evidence.p_value = Some(test.p_value());
         evidence.alternative = Some(strongest.candidate_rate);
         let arms = arms(test.weight());
