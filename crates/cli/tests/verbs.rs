@@ -14,7 +14,7 @@ use fake_engine::Request;
 use place::{MANIFEST, Place, paths};
 use rollout::event::Outcome;
 
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 18] = [
     "up",
     "down",
     "deploy",
@@ -27,6 +27,8 @@ const VERBS: [&str; 16] = [
     "maintenance",
     "scale",
     "history",
+    "explain",
+    "replay",
     "logs",
     "doctor",
     "init",
@@ -134,6 +136,8 @@ fn without_an_engine_verbs_end_with_seven_and_say_how_to_start_one() {
         &["maintenance", "on"],
         &["scale", "web", "2"],
         &["history"],
+        &["explain"],
+        &["explain", "d-7", "--service", "web"],
         &["logs"],
     ] {
         let ran = place.run(args);

@@ -16,12 +16,14 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("engine", &["rollout", "manifest", "meter", "drivers"]),
     ("medeclipse", &["rollout", "manifest", "meter", "drivers", "edge", "engine"]),
     ("clinic", &[]),
+    ("sim", &["rollout"]),
 ];
 
 /// Outside crates of the pure rooms: nothing that knows a clock, a socket or a file.
 const OUTSIDE: &[(&str, &[&str])] = &[
     ("rollout", &["libm", "schemars", "serde", "thiserror"]),
     ("meter", &["serde"]),
+    ("sim", &["libm", "rand_distr", "rand_pcg"]),
     ("manifest", &["annotate-snippets", "schemars", "serde", "serde_json", "strsim", "thiserror", "toml"]),
 ];
 

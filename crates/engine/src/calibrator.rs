@@ -3,7 +3,7 @@
 //! one takes up to seconds and a deployment does not wait for it.
 
 use crate::clock::Clock;
-use crate::reference::{Blocks, Reference, Thresholds};
+use crate::reference::{Blocks, Recent, Reference, Thresholds};
 use crate::run::Message;
 use meter::wire::SecondRecord;
 use rollout::judge::buckets::Boundaries;
@@ -30,8 +30,8 @@ const HALF_HOUR_SECONDS: u64 = 1800;
 /// What the calibrator is told.
 pub enum Told {
     Second(Arc<SecondRecord>),
-    /// How much traffic there is, for predictions.
-    Traffic(tokio::sync::oneshot::Sender<Traffic>),
+    /// How much traffic there is, for predictions; calibrated for these weights, for the present ones where there is none.
+    Traffic(Vec<Weight>, tokio::sync::oneshot::Sender<Traffic>),
     /// Write everything down; the target ends.
     Stop(tokio::sync::oneshot::Sender<()>),
 }
@@ -39,8 +39,8 @@ pub enum Told {
 /// What is known of a service's traffic.
 #[derive(Debug, Clone, Default)]
 pub struct Traffic {
-    /// Over the last hour.
-    pub requests_per_second: f64,
+    /// The last hour.
+    pub recent: Recent,
     pub calibration: Calibration,
 }
 
@@ -79,14 +79,15 @@ impl Calibrator {
                         self.tell(&reference, &state, &mut ahead, &mut told);
                     });
                 }
-                Told::Traffic(reply) => {
-                    let state = self.state.borrow().clone();
-                    let calibration = tokio::task::block_in_place(|| {
-                        self.calibration(&reference, &state.stable_rollout, &mut ahead)
-                    });
-                    let requests_per_second = reference.recent().requests_per_second();
+                Told::Traffic(weights, reply) => {
+                    let mut settings = self.state.borrow().stable_rollout.clone();
+                    if !weights.is_empty() {
+                        (settings.steps, settings.hold_back) = (weights, Weight::NONE);
+                    }
+                    let calibration =
+                        tokio::task::block_in_place(|| self.calibration(&reference, &settings, &mut ahead));
                     // Who asked may have gone.
-                    let _ = reply.send(Traffic { requests_per_second, calibration });
+                    let _ = reply.send(Traffic { recent: reference.recent(), calibration });
                 }
                 Told::Stop(reply) => {
                     tokio::task::block_in_place(|| reference.save());

@@ -23,7 +23,7 @@ use meter::wire::SecondRecord;
 use rollout::event::Outcome;
 use rollout::judge::ProbeCounts;
 use rollout::machine::{OperatorCommand, State};
-use rollout::names::{Actor, DeploymentId, Generation, Target};
+use rollout::names::{Actor, DeploymentId, Generation, Target, Weight};
 use rollout::plan::TargetSettings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -404,11 +404,11 @@ impl Handle {
         answer.map_err(api_error)
     }
 
-    /// Returns what is known of the service's traffic.
-    pub async fn traffic(&self) -> Result<Traffic, ApiError> {
+    /// Returns what is known of the service's traffic, calibrated for these weights.
+    pub async fn traffic(&self, weights: Vec<Weight>) -> Result<Traffic, ApiError> {
         let (reply, answer) = oneshot::channel();
         let asked = async {
-            self.calibrator.send(Told::Traffic(reply)).await.map_err(|_| gone())?;
+            self.calibrator.send(Told::Traffic(weights, reply)).await.map_err(|_| gone())?;
             answer.await.map_err(|_| gone())
         };
         tokio::time::timeout(ANSWER_WITHIN, asked).await.map_err(|_| late())?

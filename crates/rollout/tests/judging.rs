@@ -131,7 +131,7 @@ fn what_is_skipped_says_nothing_whatever_it_holds() {
 
     assert_eq!(fails.log_m().to_bits(), serves.log_m().to_bits());
     assert_eq!(fails.safety().log_safe(), 0.0);
-    assert_eq!(fails.seconds(), 60);
+    assert_eq!((fails.seconds(), fails.strongest().seen.candidate_requests), (60, 0));
     assert_eq!(seconds_to_decide(&mut fails, &Counts::errors(60, (50, 50), (950, 1)), 60), Some(2));
 }
 

@@ -7,6 +7,7 @@
 
 mod blame;
 mod deploys;
+mod explaining;
 mod harness;
 mod hooks;
 mod load;

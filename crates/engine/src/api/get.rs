@@ -1,15 +1,15 @@
 //! Shows: status, history, logs, metrics. Reads views; changes nothing.
 
 use super::Api;
-use super::wire::{ApiError, DeploymentView, EdgeStatus, EngineStatus, LogLines, Status};
+use super::wire::{ApiError, DeploymentView, EdgeStatus, EngineStatus, LogLines, Status, TrafficView};
 use crate::targets::New;
-use crate::views::status;
+use crate::views::{status, traffic};
 use axum::Json;
 use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::IntoResponse;
 use rollout::names::ReplicaId;
-use rollout::names::{Revision, Target};
+use rollout::names::{Revision, Target, TargetError, Weight};
 use serde::Deserialize;
 
 /// Lines of a log returned at most.
@@ -17,6 +17,8 @@ const LINES_MAX: usize = 10_000;
 const LINES_DEFAULT: usize = 100;
 /// Deployments listed when nobody says how many.
 const DEPLOYMENTS_DEFAULT: usize = 20;
+/// Weights calibrated for one question at most: each takes time, and a rollout has fewer.
+const WEIGHTS_MAX: usize = 24;
 
 pub async fn status(State(api): State<Api>) -> Json<Status> {
     let edge = api.edge.state().await.ok().map(|edge| EdgeStatus { pid: edge.pid, listen: edge.listen });
@@ -71,10 +73,54 @@ pub async fn deployment(
 ) -> Result<Json<DeploymentView>, ApiError> {
     let handle = api.targets.handle(&target, New::Refused)?;
     let found = handle.history().await?.into_iter().find(|view| view.deployment.as_str() == id);
-    found.map(Json).ok_or_else(|| ApiError {
+    found.map(Json).ok_or_else(|| unknown(&target, &id))
+}
+
+pub(super) fn unknown(target: &Target, id: &str) -> ApiError {
+    ApiError {
         error: format!("find deployment {id} of {target}"),
         cause: Some("there is none of this name".to_owned()),
         next: Some("see `medeclipse history`".to_owned()),
+        exit: 2,
+    }
+}
+
+#[derive(Debug, Deserialize)]
+pub struct TrafficQuery {
+    /// Percentages with commas between.
+    weights: Option<String>,
+}
+
+/// Answers for a target that is known; a calibration that is not made yet takes some 50 ms a weight.
+pub async fn traffic(
+    State(api): State<Api>,
+    Path(target): Path<String>,
+    Query(query): Query<TrafficQuery>,
+) -> Result<Json<TrafficView>, ApiError> {
+    let target: Target = target.parse().map_err(|error: TargetError| ApiError {
+        error: error.to_string(),
+        cause: None,
+        next: Some("name a service and its environment: `web@local`".to_owned()),
+        exit: 2,
+    })?;
+    let weights = query.weights.as_deref().map(weights).transpose()?.unwrap_or_default();
+    let handle = api.targets.handle(&target, New::Refused)?;
+    let traffic = handle.traffic(weights).await?;
+    let state = handle.state.borrow().clone();
+    Ok(Json(traffic::view(&state, traffic)))
+}
+
+/// Reads `5,25,95`.
+fn weights(text: &str) -> Result<Vec<Weight>, ApiError> {
+    let read =
+        |part: &str| Weight::new(part.trim().parse().ok()?).ok().filter(|weight| *weight != Weight::NONE);
+    let weights: Option<Vec<Weight>> = text.split(',').take(WEIGHTS_MAX + 1).map(read).collect();
+    weights.filter(|weights| weights.len() <= WEIGHTS_MAX).ok_or_else(|| ApiError {
+        error: format!("read the weights `{text}`"),
+        cause: Some(format!(
+            "they are not at most {WEIGHTS_MAX} percentages from 1 to 100 with commas between"
+        )),
+        next: Some("ask for the weights of a rollout: `weights=5,25,95`".to_owned()),
         exit: 2,
     })
 }
@@ -116,5 +162,21 @@ fn unreadable(why: &str) -> ApiError {
         cause: Some(why.to_owned()),
         next: Some("look into the folder `logs` of the state directory".to_owned()),
         exit: 1,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_are_read_and_what_is_none_is_refused_in_three_parts() {
+        let read = weights("5, 25,95").unwrap();
+        assert_eq!(read, [5, 25, 95].map(|percent| Weight::new(percent).unwrap()));
+
+        for text in ["", "5,,25", "101", "0", "-1", "five", &"5,".repeat(30)] {
+            let error = weights(text).unwrap_err();
+            assert_eq!((error.exit, error.cause.is_some(), error.next.is_some()), (2, true, true), "{text}");
+        }
     }
 }

@@ -9,6 +9,8 @@
 //! | `GET /v1/status` | 200 [`Status`] |
 //! | `GET /v1/deployments?target=T&limit=N` | 200 list of [`DeploymentView`], newest first |
 //! | `GET /v1/deployments/{target}/{id}` | 200 [`DeploymentView`], 404 |
+//! | `GET /v1/deployments/{target}/{id}/evidence` | 200 [`rollout::bundle::Bundle`], also while it runs |
+//! | `GET /v1/traffic/{target}?weights=5,25,95` | 200 [`TrafficView`], calibrated for these weights (default: the last rollout's) |
 //! | `GET /v1/events?after=CURSOR&target=T&detail=1` | server-sent events: `id:` cursor, `data:` one journal record |
 //! | `GET /v1/logs?target=T&revision=R&replica=ID&lines=N` | 200 [`LogLines`] list |
 //! | `GET /metrics` | Prometheus text |
@@ -16,6 +18,7 @@
 //! Posting needs the Unix socket (or the token); reading is open on loopback.
 
 use manifest::service::ServiceConfig;
+use rollout::judge::Calibration;
 use rollout::names::{DeploymentId, Label, Millis, Release, Revision, Target};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -207,6 +210,37 @@ pub struct DeploymentView {
     /// Journal position of its first and last event.
     pub first_seq: u64,
     pub last_seq: u64,
+}
+
+/// What is known of a service's traffic: its last hour, and what the judge would begin with.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct TrafficView {
+    pub target: Target,
+    /// None: nothing serves, so nothing would be compared.
+    pub stable: Option<Revision>,
+    /// Of all revisions, over the last hour; 0 when nothing was counted.
+    pub requests_per_second: f64,
+    /// Seconds of the last hour that were counted.
+    pub seconds: u64,
+    /// Share of stable's requests of the last hour that failed; None without any.
+    pub error_rate: Option<f64>,
+    /// Stable's, of the last day; empty before a thousand requests, or where latency is not judged.
+    pub latency: Vec<LatencyQuantile>,
+    /// Hours of stable's traffic that are known.
+    pub hours: f64,
+    /// Some weight has the constants of a cold start.
+    pub cold: bool,
+    /// What the judge would know. Rates, thresholds, the constants of each weight, routes judged on their own.
+    pub calibration: Calibration,
+}
+
+/// How long stable takes.
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct LatencyQuantile {
+    /// A share of the requests, of one.
+    pub quantile: f64,
+    /// Milliseconds this share does not exceed.
+    pub ms: f64,
 }
 
 /// What one replica wrote.

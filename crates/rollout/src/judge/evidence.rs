@@ -76,11 +76,16 @@ impl Evidence {
     pub fn signal(rule: &str) -> Self {
         Self { rule: rule.to_owned(), metric: HARD_SIGNAL.to_owned(), ..Self::default() }
     }
+
+    /// Tells whether it is that of a hard signal: no count is behind it.
+    pub fn is_signal(&self) -> bool {
+        self.metric == HARD_SIGNAL
+    }
 }
 
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.metric == HARD_SIGNAL {
+        if self.is_signal() {
             return f.write_str(&self.rule);
         }
         let happened = match self.slower_than_ms {

@@ -35,7 +35,7 @@ pub(super) struct Family {
     stable_hits: f64,
     /// Stable's rate as the factors of this block assume it.
     pub(super) rate: f64,
-    /// What was seen since the last change of weight.
+    /// What the evidence since the last change of weight rests on.
     pub(super) seen: Sample,
     components: Vec<Component>,
 }
@@ -135,6 +135,7 @@ impl Family {
     /// Adds what a record says. Returns false, and adds nothing, where that is not a number.
     #[must_use]
     pub(super) fn gather(&mut self, sample: &Sample, cap_per_record: f64) -> bool {
+        self.seen.add(sample);
         let answers = sample.answers();
         let mut sound = true;
         for component in &mut self.components {
@@ -153,7 +154,6 @@ impl Family {
     pub(super) fn learn(&mut self, sample: &Sample, kept: f64) {
         self.stable_requests = self.stable_requests * kept + sample.stable_requests as f64;
         self.stable_hits = self.stable_hits * kept + sample.stable_hits as f64;
-        self.seen.add(sample);
     }
 
     /// Returns ln v + R + min(S, c) of every component.

@@ -3,7 +3,8 @@
 
 use super::family::{believable_errors, believable_slow};
 use super::policy::{LATENCIES, Metric, Pair, Pairs, Policy, arms};
-use super::ripr::{Alternative, Arms, Margin, factors};
+use super::process::SAFETY_COMPONENT;
+use super::ripr::{Alternative, Arms, Margin, accept_alone, factors, ripr_accept};
 
 /// Halvings of the range in which the least visible rate lies.
 const HALVINGS: u32 = 60;
@@ -74,6 +75,19 @@ impl<'a> Forecast<'a> {
         (1..=PERCENT_MAX).map(|percent| f64::from(percent) / 100.0).find(|weight| {
             self.seconds(*weight, &pairs(*weight), candidate_rate).is_some_and(|needed| needed <= seconds)
         })
+    }
+
+    /// Returns the seconds after which a candidate that fails as often as stable is proven safe. None: never.
+    /// Source: rollback.md 3.11, the mean drift of log A; half of all candidates take longer.
+    pub fn seconds_until_safe(&self, weight: f64, pairs: &Pairs) -> Option<f64> {
+        let rule = self.policy.safety;
+        let (share, factors) = match arms(weight) {
+            Arms::Both { share } => (share, ripr_accept(self.stable_rate, rule.margin, share)),
+            Arms::Alone => (1.0, accept_alone(self.stable_rate, rule.margin)),
+        };
+        let gained = factors.growth(share, self.stable_rate, self.stable_rate);
+        let per_second = pairs.errors[SAFETY_COMPONENT].eta * self.requests_per_second * gained;
+        (per_second > 0.0).then(|| libm::log(rule.cases) / per_second)
     }
 
     /// Returns how many of the candidate's answers are hits until it is taken back.
@@ -169,6 +183,25 @@ mod tests {
 
         assert!((forecast.seconds(0.05, &pairs, least).unwrap() - 600.0).abs() < 1e-3);
         assert!(least > policy.errors.limit(0.001));
+    }
+
+    #[test]
+    fn proof_takes_as_long_as_was_measured() {
+        let policy = Policy::default();
+        let pairs = Pairs::uniform(INDEPENDENT);
+        // Medians of section 5.6: rate, weight, requests a second, seconds.
+        for (rate, weight, per_second, measured) in [
+            (0.001, 0.01, 1000.0, 59.0),
+            (0.001, 0.1, 100.0, 64.0),
+            (0.01, 0.5, 10.0, 314.0),
+            (0.01, 0.1, 100.0, 94.0),
+        ] {
+            let forecast = Forecast::new(&policy, Metric::Errors, per_second, rate);
+            let seconds = forecast.seconds_until_safe(weight, &pairs).unwrap();
+            assert!((seconds / measured - 1.0).abs() < 0.5, "{seconds} s instead of {measured}");
+        }
+        let nothing = Pairs::uniform(Pair::default());
+        assert_eq!(Forecast::new(&policy, Metric::Errors, 1.0, 0.01).seconds_until_safe(0.5, &nothing), None);
     }
 
     #[test]

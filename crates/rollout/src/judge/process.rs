@@ -13,7 +13,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The error component whose η dulls the safety evidence too: odds × 2.5.
-const SAFETY_COMPONENT: usize = 2;
+pub(super) const SAFETY_COMPONENT: usize = 2;
 
 /// What stable was before the watch.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -23,7 +23,7 @@ pub struct Strongest {
     pub stable_rate: f64,
     /// The first by the second.
     pub effect: f64,
-    /// What was seen of the metric since the last change of weight.
+    /// What was seen of the metric since the last change of weight, without what was skipped.
     pub seen: Sample,
 }
 

@@ -160,7 +160,7 @@ impl State {
 
 impl Deployment {
     /// Returns the verdict against the candidate, and why, if there is one.
-    fn worse(&self) -> Option<(Verdict, ReturnReason)> {
+    pub(crate) fn worse(&self) -> Option<(Verdict, ReturnReason)> {
         if !self.is_judged() {
             return None;
         }
