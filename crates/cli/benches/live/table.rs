@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 pub const HEAD: &str = "\
-                                 |          | bad responses      | s to the verdict | s to the last bad | requests |
+\x20                                |          | bad responses      | s to the verdict | s to the last bad | requests |
 fault                            | returned |   p50 /  p95 / max |      p50 /   p95 |       p50 /   p95 | p50      | held | what spoke";
 
 /// One line.
