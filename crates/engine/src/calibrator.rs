@@ -70,7 +70,19 @@ impl Calibrator {
         let mut reference = opened;
         let mut ahead = Ahead::default();
         let mut told: Option<(DeploymentId, bool)> = None;
-        while let Some(message) = self.inbox.recv().await {
+        loop {
+            let message = tokio::select! {
+                message = self.inbox.recv() => message,
+                // A deployment that begins is told at once: its candidate may be ready before the second is over.
+                Ok(()) = self.state.changed() => {
+                    let state = self.state.borrow_and_update().clone();
+                    if state.deployment.is_some() {
+                        tokio::task::block_in_place(|| self.tell(&reference, &state, &mut ahead, &mut told));
+                    }
+                    continue;
+                }
+            };
+            let Some(message) = message else { return };
             match message {
                 Told::Second(record) => {
                     let state = self.state.borrow().clone();
@@ -123,7 +135,8 @@ impl Calibrator {
         };
         let with_latency = reference.boundaries().is_some();
         let known = (running.id.clone(), with_latency);
-        if reference.tally().requests == 0 || told.as_ref() == Some(&known) {
+        // The tally reads the whole day: not every second.
+        if told.as_ref() == Some(&known) || reference.tally().requests == 0 {
             return;
         }
         let calibration = self.calibration(reference, &running.settings, ahead);

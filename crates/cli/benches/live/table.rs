@@ -2,10 +2,13 @@
 
 use super::faults::Fault;
 use super::world::Outcome;
+use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fmt;
 
-pub const HEAD: &str = "fault                              returned | bad responses p50/p95/max | s to the verdict p50/p95 | s to the last bad p50/p95 | candidate's requests p50 | held | what spoke";
+pub const HEAD: &str = "\
+\x20                                |          | bad responses      | s to the verdict | s to the last bad | requests |
+fault                            | returned |   p50 /  p95 / max |      p50 /   p95 |       p50 /   p95 | p50      | held | what spoke";
 
 /// One line.
 pub struct Row {
@@ -59,18 +62,17 @@ impl fmt::Display for Row {
         let last = over(&|outcome| outcome.last_bad_after.or(Some(0.0)));
         let requests = over(&|outcome| Some(outcome.requests as f64));
         let held: usize = self.outcomes.iter().map(|outcome| outcome.held).sum();
+        let pair = |sorted: &[f64]| format!("{:>5} / {:>5}", shown(sorted, 0.5, 1), shown(sorted, 0.95, 1));
         write!(
             f,
-            "{:<34} {returned:>3} of {:<3}| {:>5} / {:>5} / {:>5}       | {:>6} / {:>6}         | {:>6} / {:>6}          | {:>7}                  | {held:>4} | {}",
+            "{:<32} | {returned:>2} of {:<2} | {:>5} / {:>4} / {:>3} |    {} |     {} | {:>8} | {held:>4} | {}",
             self.name,
             ran.len(),
             shown(&bad, 0.5, 0),
             shown(&bad, 0.95, 0),
             shown(&bad, 1.0, 0),
-            shown(&verdict, 0.5, 1),
-            shown(&verdict, 0.95, 1),
-            shown(&last, 0.5, 1),
-            shown(&last, 0.95, 1),
+            pair(&verdict),
+            pair(&last),
             shown(&requests, 0.5, 0),
             self.speakers()
         )
@@ -86,32 +88,34 @@ fn shown(sorted: &[f64], quantile: f64, digits: usize) -> String {
 }
 
 /// Says what the judge knew in these runs.
-pub fn calibration<'o>(outcomes: impl Iterator<Item = &'o Outcome>) -> String {
-    let mut hours: Vec<f64> = Vec::new();
-    let (mut without, mut weights, mut insensitive) = (0, BTreeMap::<String, usize>::new(), 0);
-    for outcome in outcomes {
-        let Some(known) = &outcome.calibration else {
-            without += 1;
-            continue;
-        };
-        hours.push(known["hours"].as_f64().unwrap_or_default());
-        let shares: Vec<_> = known["shares"].as_array().into_iter().flatten().collect();
-        let of =
-            shares.iter().map(|share| format!("{:.0} %", share["weight"].as_f64().unwrap_or(0.0) * 100.0));
-        *weights.entry(of.collect::<Vec<_>>().join(", ")).or_default() += 1;
-        let five = shares.first().and_then(|share| share["insensitive"].as_array()).map_or(0, Vec::len);
-        insensitive += five;
-    }
+pub fn calibration<'o>(outcomes: impl Iterator<Item = &'o Outcome> + Clone) -> String {
+    let known: Vec<_> = outcomes.clone().filter_map(|outcome| outcome.calibration.as_ref()).collect();
+    let mut hours: Vec<f64> = known.iter().filter_map(|known| known["hours"].as_f64()).collect();
     hours.sort_by(f64::total_cmp);
+    let mut weights = BTreeMap::<String, usize>::new();
+    for known in &known {
+        let of =
+            shares(known).map(|share| format!("{:.0} %", share["weight"].as_f64().unwrap_or(0.0) * 100.0));
+        *weights.entry(of.collect::<Vec<_>>().join(", ")).or_default() += 1;
+    }
     let weights: Vec<_> = weights
         .iter()
-        .map(|(of, times)| format!("{} × {times}", if of.is_empty() { "no weight" } else { of }))
+        .map(|(of, times)| format!("{} × {times}", if of.is_empty() { "none" } else { of }))
         .collect();
-    format!(
-        "judge_calibrated: hours {} to {}; weights calibrated: {}; insensitive components at 5 % each: {:.1}; never told: {without}",
+    let mut text = format!(
+        "judge_calibrated: {} to {} h of reference; weights calibrated: {}; not told: {}",
         shown(&hours, 0.0, 1),
         shown(&hours, 1.0, 1),
         weights.join("; "),
-        insensitive as f64 / hours.len().max(1) as f64
-    )
+        outcomes.count() - known.len()
+    );
+    if let Some(share) = known.iter().find_map(|known| shares(known).next()) {
+        text.push_str(&format!("\nfor example at 5 %, eta and cap of errors: {}", share["pairs"]["errors"]));
+        text.push_str(&format!("\nof latency: {}", share["pairs"]["latency"]));
+    }
+    text
+}
+
+fn shares(known: &Value) -> impl Iterator<Item = &Value> {
+    known["shares"].as_array().into_iter().flatten()
 }

@@ -27,6 +27,7 @@ const SLACK: Duration = Duration::from_secs(60);
 /// The environment and its clients.
 pub struct World {
     pub env: Env,
+    /// Those that are broken; one more is not, and says what is usual.
     pub services: usize,
     rate: f64,
     loads: Vec<LoadHandle>,
@@ -57,7 +58,7 @@ impl World {
     /// Starts the services, with one release each, and the clients.
     pub fn start(services: usize, rate: f64) -> Self {
         let env = Env::new("");
-        let text: String = (0..services).map(|number| section(&env, number)).collect();
+        let text: String = (0..=services).map(|number| section(&env, number)).collect();
         env.write_manifest(&text);
         env.up().ok(&["deploy", "--quiet"]);
         let mut world = Self { env, services, rate, loads: Vec::new(), releases: AtomicU64::new(0) };
@@ -66,7 +67,7 @@ impl World {
     }
 
     fn put_load(&mut self) {
-        self.loads = (0..self.services).map(|number| self.clients(number)).collect();
+        self.loads = (0..=self.services).map(|number| self.clients(number)).collect();
     }
 
     fn clients(&self, number: usize) -> LoadHandle {
@@ -91,10 +92,9 @@ impl World {
 
     /// Stops everything, lets every service have a day of such traffic behind it, and starts everything again.
     pub fn with_reference(mut self, profile: &Profile, seed: u64) -> Self {
-        println!("{}", self.load());
         self.loads.clear();
         self.env.ok(&["down"]);
-        reference::write_a_day(&self.env, profile, seed);
+        reference::write_a_day(&self.env, self.services, profile, seed);
         self.env.up();
         self.put_load();
         self
@@ -111,7 +111,7 @@ impl World {
         format!(
             "load reached: {:.0} requests/s over {} services; {requests} requests, {failed} failed, {lost} connections lost",
             rates.sum::<f64>(),
-            self.services
+            self.services + 1
         )
     }
 

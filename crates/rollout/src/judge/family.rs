@@ -108,9 +108,21 @@ impl Family {
         }
     }
 
-    /// Closes the block early, under the caps it was gathered with, and forgets what was seen.
-    pub(super) fn change_weight(&mut self) {
+    /// Closes the block early, under the caps it was gathered with.
+    pub(super) fn close(&mut self) {
         self.components.iter_mut().for_each(Component::fold);
+    }
+
+    /// Takes another rate for stable's before the watch. One that is not a number is no rate.
+    pub(super) fn believe(&mut self, reference: f64) {
+        if reference.is_finite() {
+            self.reference = reference;
+        }
+    }
+
+    /// Closes the block early and forgets what was seen.
+    pub(super) fn change_weight(&mut self) {
+        self.close();
         self.seen = Sample::default();
     }
 

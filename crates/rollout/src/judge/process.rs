@@ -144,6 +144,37 @@ impl Test {
         self.refresh();
     }
 
+    /// Takes up what is known of stable from another time, in the middle of a watch: what was gathered stays, under the
+    /// pairs it was gathered with. All of it is older than the records to come, so the bound holds.
+    pub fn learn(&mut self, reference: Reference, pairs: &Pairs) {
+        let Reference { error_rate, error_rate_once, slow_rates, mut route_error_rates, seasons } = reference;
+        self.broken |= !(error_rate.is_finite() && error_rate_once.is_finite());
+        for family in &mut self.families {
+            match family.role {
+                Role::ErrorOdds => family.believe(error_rate_once),
+                Role::ErrorAbsolute => family.believe(error_rate),
+                Role::Route(_) | Role::Latency(_) => {}
+            }
+        }
+        if !self.families.iter().any(|family| matches!(family.role, Role::Route(_))) {
+            route_error_rates.truncate(ROUTES_MAX);
+            for (route, rate) in (0..).zip(route_error_rates) {
+                self.join(Role::Route(route), rate);
+            }
+        }
+        if let Some(rates) = slow_rates.filter(|_| !self.watches_latency()) {
+            self.join_latency(rates);
+        }
+        self.seasons = seasons;
+        let arms = arms(self.weight);
+        for family in &mut self.families {
+            family.close();
+            family.load(pairs, arms, &self.policy);
+        }
+        self.safety = Safety::new(self.policy.safety, pairs.errors[SAFETY_COMPONENT].eta);
+        self.refresh();
+    }
+
     pub fn watches_latency(&self) -> bool {
         self.families.iter().any(|family| matches!(family.role, Role::Latency(_)))
     }

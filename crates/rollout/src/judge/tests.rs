@@ -233,6 +233,81 @@ fn one_broken_route_at_two_percent_of_the_traffic_is_caught_and_named() {
     assert_eq!(judge.verdict().evidence.metric, "errors of /api/prescriptions/{id}");
 }
 
+/// Returns after how many seconds a candidate of which every tenth of 100 requests a second fails is worse, when what is
+/// known of stable is told after so many seconds with it.
+fn worse_when_told_after(seconds: usize) -> usize {
+    let sure = policy::Pair { eta: 1.0, cap: 8.5 };
+    let at_five = calibration::ShareCalibration {
+        weight: 0.05,
+        hours: 24.0,
+        pairs: policy::Pairs { errors: [sure; 7], latency: [[sure; 4]; 4] },
+        insensitive: Vec::new(),
+        differing: Vec::new(),
+    };
+    let known =
+        Calibration { shares: vec![at_five], hours: 24.0, error_rate: 1e-5, ..Calibration::default() };
+    let mut judge = Judge::new(&JudgeSettings::default(), true);
+    judge.set_weight(Weight::FIVE, Millis(0));
+    let worse = (0..60).find(|second| {
+        if *second == seconds {
+            judge.calibrate(&known);
+        }
+        judge.add(&Record {
+            second: 10 + *second as u64,
+            candidate_requests: 10,
+            candidate_errors: 1,
+            stable_requests: 190,
+            ..Record::default()
+        });
+        judge.verdict().word == VerdictWord::Worse
+    });
+    worse.expect("it is found")
+}
+
+#[test]
+fn what_is_known_of_stable_counts_also_when_the_candidate_was_faster() {
+    let (at_once, late, never) =
+        (worse_when_told_after(0), worse_when_told_after(3), worse_when_told_after(usize::MAX));
+
+    assert!(at_once < late + 2 && late <= at_once + 3, "{at_once} and {late} s");
+    assert!(late + 2 < never, "{late} and {never} s");
+}
+
+#[test]
+fn a_route_is_judged_on_its_own_although_it_was_told_after_the_first_weight() {
+    let mut judge = Judge::new(&JudgeSettings::default(), true);
+    judge.set_weight(Weight::new(25).unwrap(), Millis(0));
+    let second = |second, routes| Record {
+        second,
+        candidate_requests: 250,
+        candidate_errors: 5,
+        stable_requests: 750,
+        routes,
+        ..Record::default()
+    };
+    judge.add(&Record { candidate_errors: 0, ..second(10, Vec::new()) });
+    let known =
+        |template: &str| calibration::KnownRoute { template: template.to_owned(), error_rate: 0.0005 };
+    judge.calibrate(&Calibration { routes: vec![known("/a"), known("/b")], ..Calibration::default() });
+    // Another calibration with thresholds does not move the routes that are counted.
+    judge.calibrate(&Calibration { routes: vec![known("/b"), known("/a")], ..thresholds() });
+    assert_eq!(judge.routes().collect::<Vec<_>>(), ["/a", "/b"]);
+    let of = |candidate_requests, candidate_errors| RouteCounts {
+        candidate_requests,
+        candidate_errors,
+        stable_requests: candidate_requests * 3,
+        stable_errors: 0,
+    };
+
+    let seconds = (11..71).find(|at| {
+        judge.add(&second(*at, vec![of(245, 0), of(5, 5)]));
+        judge.verdict().word == VerdictWord::Worse
+    });
+
+    assert!(seconds.is_some_and(|seconds| seconds <= 21), "{seconds:?}");
+    assert_eq!(judge.verdict().evidence.metric, "errors of /b");
+}
+
 #[test]
 fn warm_up_is_said_and_bounded_by_what_was_watched() {
     let mut settings = JudgeSettings::default();

@@ -122,15 +122,22 @@ impl Judge {
                 .is_none_or(|known| known.latency.is_none() && calibration.latency.is_some())
     }
 
-    /// Learns what the service's own traffic says. Thresholds stay for the whole watch; pairs count from the next weight on.
+    /// Learns what the service's own traffic says, also when the candidate was faster than whoever knows: what was gathered
+    /// till then stays. Thresholds and routes stay for the whole watch.
     pub fn calibrate(&mut self, calibration: &Calibration) {
         if !self.takes(calibration) {
             return;
         }
-        self.calibration = Some(calibration.clone());
-        let pairs = self.pairs(self.weight);
-        if let (Some(test), Some(known)) = (&mut self.test, calibration.latency) {
-            test.watch_latency(known.slow_rates, &pairs);
+        let before = self.calibration.take();
+        let mut known = calibration.clone();
+        if let Some(routes) = before.map(|before| before.routes).filter(|routes| !routes.is_empty()) {
+            known.routes = routes;
+        }
+        self.calibration = Some(known);
+        let (reference, pairs) = (self.reference(), self.pairs(self.weight));
+        if let Some(test) = &mut self.test {
+            test.learn(reference, &pairs);
+            self.choose_who_acts();
         }
     }
 

@@ -312,6 +312,40 @@ fn r09_a_check_that_fails_now_and_then_takes_nothing_back() {
 }
 
 #[test]
+fn r09_an_inconclusive_check_is_neither_a_failure_nor_health() {
+    let mut sim = watched(monitor(1, 3, true));
+    sim.scripts.unasked_checks.insert("database".into());
+    sim.run(10_000);
+    assert_eq!((sim.happened("verdict_reached"), sim.happened("held")), (0, 0), "{}", sim.tell());
+
+    sim.scripts.unasked_checks.clear();
+    fails(&mut sim, "database", "v2");
+    let before = sim.happened("checks_answered");
+    sim.until(10, "the first failure", |sim| sim.happened("checks_answered") > before);
+    sim.scripts.unasked_checks.insert("database".into());
+    sim.run(4_000);
+    assert_eq!(sim.happened("verdict_reached"), 0, "{}", sim.tell());
+
+    sim.scripts.unasked_checks.clear();
+    let before = sim.happened("checks_answered");
+    assert_eq!(sim.finish(), Outcome::RolledBack, "{}", sim.tell());
+    assert_eq!(sim.happened("checks_answered") - before, 2, "the first failure still counts");
+}
+
+#[test]
+fn r09_of_several_checks_one_that_fails_is_enough_and_it_alone_is_named() {
+    let mut sim = watched(monitor(1, 2, true));
+    fails(&mut sim, "redis", "v2");
+
+    assert_eq!(sim.finish(), Outcome::RolledBack);
+    let why = sim.journal.iter().find_map(|entry| match &entry.event {
+        Event::VerdictReached { why, .. } => Some(why.to_string()),
+        _ => None,
+    });
+    assert_eq!(why.as_deref(), Some("the candidate fails redis"));
+}
+
+#[test]
 fn o2_a_check_that_fails_on_both_is_held_and_not_blamed_on_the_release() {
     let mut sim = watched(monitor(1, 3, true));
     fails(&mut sim, "redis", "v1");

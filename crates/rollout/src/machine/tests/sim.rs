@@ -39,6 +39,8 @@ pub struct Scripts {
     pub not_found: BTreeMap<String, f64>,
     /// Named checks that fail, by release.
     pub failing_checks: BTreeSet<(String, String)>,
+    /// Named checks nobody can be asked.
+    pub unasked_checks: BTreeSet<String>,
 }
 
 pub struct Sim {
@@ -397,7 +399,7 @@ impl Sim {
         let Some(running) = &self.state.deployment else { return };
         let Some(monitor) = running.monitor(self.now).filter(|_| self.now >= self.checks_at) else { return };
         let passes = |check: &str, release: Option<&Release>| {
-            release.map(|release| {
+            release.filter(|_| !self.scripts.unasked_checks.contains(check)).map(|release| {
                 !self.scripts.failing_checks.contains(&(check.to_owned(), release.as_str().to_owned()))
             })
         };
