@@ -127,9 +127,10 @@ async fn a_deployment_is_told_what_is_known_and_told_again_when_there_are_thresh
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_hours_of_reference_calibrate_every_weight_of_the_rollout() {
     let mut bench = begin();
-    bench.feed(0..4 * 3600 + 30).await;
+    // More than waits in the channel when the deployment begins.
+    bench.feed(0..4 * 3600 + 200).await;
     bench.state.send_replace(state(true));
-    bench.feed(4 * 3600 + 30..4 * 3600 + 32).await;
+    bench.feed(4 * 3600 + 200..4 * 3600 + 202).await;
 
     let calibration = bench.calibrated().await;
 
