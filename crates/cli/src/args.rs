@@ -80,6 +80,7 @@ pub struct Globals {
 pub enum Verb {
     Up(commands::up::Args),
     Down(commands::down::Args),
+    Plan(commands::plan::Args),
     Deploy(commands::deploy::Args),
     Status(commands::status::Args),
     Rollback(commands::rollback::Args),
@@ -91,6 +92,7 @@ pub enum Verb {
     Scale(commands::scale::Args),
     History(commands::history::Args),
     Logs(commands::logs::Args),
+    Simulate(commands::simulate::Args),
     Doctor(commands::doctor::Args),
     Init(commands::init::Args),
     Completions(commands::completions::Args),

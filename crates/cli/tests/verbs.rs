@@ -14,9 +14,10 @@ use fake_engine::Request;
 use place::{MANIFEST, Place, paths};
 use rollout::event::Outcome;
 
-const VERBS: [&str; 16] = [
+const VERBS: [&str; 18] = [
     "up",
     "down",
+    "plan",
     "deploy",
     "status",
     "rollback",
@@ -28,6 +29,7 @@ const VERBS: [&str; 16] = [
     "scale",
     "history",
     "logs",
+    "simulate",
     "doctor",
     "init",
     "completions",

@@ -12,8 +12,10 @@ pub mod load;
 pub mod logs;
 pub mod maintenance;
 pub mod operate;
+pub mod plan;
 pub mod rollback;
 pub mod scale;
+pub mod simulate;
 pub mod status;
 pub mod up;
 
@@ -37,6 +39,8 @@ pub async fn run(verb: Verb, context: &Context) -> Result<u8, Failure> {
         Verb::Scale(args) => scale::run(args, context).await,
         Verb::History(args) => history::run(args, context).await,
         Verb::Logs(args) => logs::run(args, context).await,
+        Verb::Plan(args) => plan::run(args, context).await,
+        Verb::Simulate(args) => simulate::run(args, context).await,
         Verb::Doctor(args) => doctor::run(args, context).await,
         Verb::Init(args) => init::run(args, context),
         Verb::Completions(args) => Ok(completions::run(args)),

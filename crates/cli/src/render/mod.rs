@@ -1,6 +1,8 @@
 //! Says how things ended, for people and for programs. `text` has the wording; the objects for programs are the
 //! wire's own.
 
+pub mod plan;
+pub mod simulate;
 pub mod text;
 
 use crate::context::Context;
