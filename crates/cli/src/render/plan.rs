@@ -68,7 +68,7 @@ fn cold(rollout: &RolloutSettings, known: &Known, prediction: &Prediction) -> Ve
         "judge     cold: {hours} are known, a calibration needs {needed:.0}; until then evidence counts for less:"
     )];
     lines.push(
-        "          small faults are found later, gross ones about as soon (see FAILS FROM, and AT BEST)"
+        "          small faults are found later, gross ones about as soon (AT BEST: when calibrated)"
             .to_owned(),
     );
     if prediction.steps.iter().any(|step| step.cold && arms(step.weight.share()) == Arms::Alone) {
@@ -199,14 +199,16 @@ fn too_small(step: &StepForecast) -> Option<String> {
     let weight =
         small.weight.filter(|weight| *weight != step.weight).map(|weight| format!("a weight of {weight}"));
     let bake = small.bake_seconds.map(|seconds| format!("a bake of {}", time(seconds)));
+    let none = format!("no weight would see one that fails {} in that time", percent(small.failing));
     let would = match (weight, bake) {
+        (None, Some(bake)) if small.weight.is_none() => format!("{none}, {bake} would"),
         (Some(weight), Some(bake)) => {
             format!("{weight} or {bake} would see one that fails {}", percent(small.failing))
         }
         (Some(one), None) | (None, Some(one)) => {
             format!("{one} would see one that fails {}", percent(small.failing))
         }
-        (None, None) => format!("no weight and no bake would see one that fails {}", percent(small.failing)),
+        (None, None) => none,
     };
     Some(format!("too little traffic: in {} the step of {} {sees}; {would}", step.bake, step.weight))
 }

@@ -26,12 +26,16 @@ pub fn lines(curve: &Curve) -> Vec<String> {
         "PROMOTED AFTER",
         "WORST",
     ]);
-    harmless.into_iter().for_each(|row| drop(table.add_row(harmless_row(row))));
+    for row in harmless {
+        table.add_row(harmless_row(row));
+    }
     lines.extend(table.trim_fmt().lines().map(str::to_owned));
     lines.extend([String::new(), "Harmful releases: half of all cases, and the worst of twenty".to_owned()]);
     let mut table =
         super::text::plain_table(&["RELEASE", "TAKEN BACK", "AFTER", "WORST", "BAD RESPONSES", "WORST"]);
-    harmful.into_iter().for_each(|row| drop(table.add_row(harmful_row(row))));
+    for row in harmful {
+        table.add_row(harmful_row(row));
+    }
     lines.extend(table.trim_fmt().lines().map(str::to_owned));
     lines.extend([
         String::new(),
