@@ -66,6 +66,28 @@ fn a_plan_of_a_thousand_requests_a_second_reads_like_this() {
 }
 
 #[test]
+fn what_the_manual_shows_of_a_plan_is_what_it_prints() {
+    let manual = include_str!("../../../docs/operations.md");
+    let (_, shown) = manual.split_once("$ medeclipse plan web --rps 1000\n").unwrap();
+    let golden: Vec<&str> = include_str!("golden/plan.txt").lines().collect();
+    let shown: Vec<&str> = shown.lines().take_while(|line| *line != "```").collect();
+
+    assert!(shown.len() > 8);
+    assert!(shown.iter().all(|line| golden.contains(line)), "{shown:#?}");
+}
+
+#[test]
+fn the_trace_the_manual_shows_is_read() {
+    let manual = include_str!("../../../docs/operations.md");
+    let (_, shown) = manual.split_once("```\nmoment,requests\n").unwrap();
+    let (rows, _) = shown.split_once("```").unwrap();
+
+    let trace = sim::traffic::Trace::parse(&format!("moment,requests\n{rows}")).unwrap();
+
+    assert_eq!((trace.seconds(), trace.rps(0)), (120, 52.0));
+}
+
+#[test]
 fn a_plan_asks_the_engine_for_the_weights_of_the_manifest_and_believes_what_it_says() {
     let place = canary();
     let engine = place.engine(|_| Reply::ok(&traffic(&[0.05, 0.25, 0.95])));
