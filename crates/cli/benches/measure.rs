@@ -4,6 +4,7 @@
 #[path = "../tests/whole/harness.rs"]
 #[allow(dead_code)]
 mod harness;
+mod live;
 
 use harness::{Env, clinic, eventually};
 use medeclipse::load::{self, LoadHandle, LoadPlan};
@@ -14,8 +15,13 @@ use std::time::{Duration, Instant, SystemTime};
 fn main() {
     // `cargo bench` and `cargo test` add words of their own; a name is what is left.
     let names: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let all: [(&str, fn()); 4] =
-        [("switches", switches), ("returns", returns), ("overhead", overhead), ("memory", memory)];
+    let all: [(&str, fn()); 5] = [
+        ("switches", switches),
+        ("returns", returns),
+        ("overhead", overhead),
+        ("memory", memory),
+        ("judge-live", live::judge),
+    ];
     for (name, measure) in all {
         if names.iter().any(|wanted| wanted == name) {
             println!("## {name}");

@@ -9,6 +9,7 @@ use std::time::Duration;
 /// What stands under the verbs.
 const BEGIN: &str = "Start here:  medeclipse init && medeclipse up --detach && medeclipse deploy\n\
                   In trouble:  medeclipse status      what serves, and what is being waited for\n\
+                  \x20            medeclipse explain     why the last deployment ended as it did\n\
                   \x20            medeclipse rollback    back to the last proven release\n\n\
                   Global options can be set as MEDECLIPSE_MANIFEST, _STATE, _ENV, _JSON, _QUIET and _TIMEOUT.";
 
@@ -91,6 +92,8 @@ pub enum Verb {
     Maintenance(commands::maintenance::Args),
     Scale(commands::scale::Args),
     History(commands::history::Args),
+    Explain(commands::explain::Args),
+    Replay(commands::replay::Args),
     Logs(commands::logs::Args),
     Simulate(commands::simulate::Args),
     Doctor(commands::doctor::Args),

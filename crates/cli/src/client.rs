@@ -26,6 +26,7 @@ const BODY_BYTES_MAX: usize = 64 << 20;
 pub struct Client {
     socket: PathBuf,
     deadline: Duration,
+    bytes_max: usize,
 }
 
 /// Why there is no answer.
@@ -75,16 +76,26 @@ impl From<ClientError> for Failure {
 
 impl Client {
     pub fn new(socket: &Path, deadline: Duration) -> Self {
-        Self { socket: socket.to_owned(), deadline }
+        Self { socket: socket.to_owned(), deadline, bytes_max: BODY_BYTES_MAX }
     }
 
     /// Returns the same client with another deadline.
     pub fn within(&self, deadline: Duration) -> Self {
-        Self { socket: self.socket.clone(), deadline }
+        Self { deadline, ..self.clone() }
+    }
+
+    /// Returns the same client for answers of this size at most.
+    pub fn reading(&self, bytes_max: usize) -> Self {
+        Self { bytes_max, ..self.clone() }
     }
 
     pub async fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.ask(Method::GET, path, Bytes::new()).await
+    }
+
+    /// Returns an answer as it came.
+    pub async fn get_text(&self, path: &str) -> Result<Bytes, ClientError> {
+        self.bounded(self.body(Method::GET, path, Bytes::new())).await
     }
 
     pub async fn post<T: DeserializeOwned>(
@@ -103,7 +114,7 @@ impl Client {
             if status.is_success() {
                 Ok(body)
             } else {
-                Err(refused(path, status, &collect(path, body).await?))
+                Err(refused(path, status, &collect(path, body, self.bytes_max).await?))
             }
         };
         self.bounded(opened).await
@@ -116,16 +127,18 @@ impl Client {
         body: Bytes,
     ) -> Result<T, ClientError> {
         let answered = async {
-            let (status, body) = self.send(method, path, body).await?;
-            let body = collect(path, body).await?;
-            if !status.is_success() {
-                return Err(refused(path, status, &body));
-            }
+            let body = self.body(method, path, body).await?;
             // An empty answer stands for `null`, which is `()`.
             let text: &[u8] = if body.is_empty() { b"null" } else { &body };
             serde_json::from_slice(text).map_err(|error| unreadable(path, error))
         };
         self.bounded(answered).await
+    }
+
+    async fn body(&self, method: Method, path: &str, body: Bytes) -> Result<Bytes, ClientError> {
+        let (status, body) = self.send(method, path, body).await?;
+        let body = collect(path, body, self.bytes_max).await?;
+        if status.is_success() { Ok(body) } else { Err(refused(path, status, &body)) }
     }
 
     async fn bounded<T>(&self, work: impl Future<Output = Result<T, ClientError>>) -> Result<T, ClientError> {
@@ -158,8 +171,8 @@ impl Client {
     }
 }
 
-async fn collect(path: &str, body: Incoming) -> Result<Bytes, ClientError> {
-    match Limited::new(body, BODY_BYTES_MAX).collect().await {
+async fn collect(path: &str, body: Incoming, bytes_max: usize) -> Result<Bytes, ClientError> {
+    match Limited::new(body, bytes_max).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
         Err(error) if error.is::<http_body_util::LengthLimitError>() => Err(unreadable(path, error)),
         Err(error) => Err(ClientError::Broken { cause: error.to_string() }),

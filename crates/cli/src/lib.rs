@@ -10,6 +10,7 @@ mod context;
 mod demo;
 mod events;
 mod exit;
+mod explain;
 mod follow;
 pub mod load;
 mod output;

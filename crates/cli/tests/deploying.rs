@@ -64,7 +64,7 @@ fn r23_a_deploy_taken_back_ends_with_four_its_evidence_and_the_candidates_last_l
     for part in [
         "last lines of web-3-1 (/tmp/none.log):\n  listening\n  panicked at appointments.rs\n",
         "error: cannot promote abcdef012345 (v3) of web: rolled back after ",
-        "cause: the candidate fails more requests than stable does\n",
+        "cause: the candidate serves worse than stable does\n",
         "31 of 812 requests failed in 10 s, stable 0 of 3120",
         " next: `medeclipse logs web --revision 3`; repair it and deploy again; stable serves meanwhile",
     ] {

@@ -14,7 +14,7 @@ use fake_engine::Request;
 use place::{MANIFEST, Place, paths};
 use rollout::event::Outcome;
 
-const VERBS: [&str; 18] = [
+const VERBS: [&str; 20] = [
     "up",
     "down",
     "plan",
@@ -28,6 +28,8 @@ const VERBS: [&str; 18] = [
     "maintenance",
     "scale",
     "history",
+    "explain",
+    "replay",
     "logs",
     "simulate",
     "doctor",
@@ -136,6 +138,8 @@ fn without_an_engine_verbs_end_with_seven_and_say_how_to_start_one() {
         &["maintenance", "on"],
         &["scale", "web", "2"],
         &["history"],
+        &["explain"],
+        &["explain", "d-7", "--service", "web"],
         &["logs"],
     ] {
         let ran = place.run(args);

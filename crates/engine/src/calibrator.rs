@@ -247,3 +247,7 @@ fn thresholds(state: &State) -> Thresholds {
         margin_buckets: i16::from(settings.judge.latency.margin_buckets),
     }
 }
+
+#[cfg(test)]
+#[path = "calibrator_tests.rs"]
+mod tests;

@@ -110,31 +110,11 @@ impl Controller {
     }
 
     fn append(&mut self, event: &Event, actor: &Actor, now: Millis) -> Result<EventRecord, JournalError> {
-        let deployment = self.deployment_of(event);
+        let deployment = self.state.deployment_of(event);
         let record = self.journal.append(event, deployment.as_ref(), actor, now)?;
         self.state.apply(&record.event, record.seq, record.at);
         self.history.add(&record);
         Ok(record)
-    }
-
-    /// Returns the deployment an event belongs to: the running one, or the one whose candidate it speaks of.
-    fn deployment_of(&self, event: &Event) -> Option<DeploymentId> {
-        match event {
-            Event::DeploymentRequested(requested) => Some(requested.deployment.clone()),
-            Event::CandidateRemoved { revision } | Event::Drained { revision } => self
-                .state
-                .leaving
-                .iter()
-                .find(|leaving| leaving.placed.revision == *revision)
-                .and_then(|leaving| leaving.candidate_of.clone()),
-            Event::RevisionRetired { .. }
-            | Event::SettingsChanged { .. }
-            | Event::MaintenanceChanged { .. }
-            | Event::Scaled { .. }
-            | Event::LeaseTaken { .. }
-            | Event::ClockStepped { .. } => None,
-            _ => self.state.deployment.as_ref().map(|running| running.id.clone()),
-        }
     }
 }
 

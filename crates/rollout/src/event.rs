@@ -423,12 +423,7 @@ impl fmt::Display for Event {
             Event::EvidenceAdded { record } => record.fmt(f),
             Event::ChecksAnswered { round } => round.fmt(f),
             Event::FindingReported { finding } => write!(f, "finding: {finding}"),
-            Event::BakeExtended { step, until, requests } => write!(
-                f,
-                "step {} is watched longer, until {} after its begin at most: too little is known after {requests} request(s)",
-                step + 1,
-                until
-            ),
+            Event::BakeExtended { step, until, requests } => extended(f, *step, *until, *requests),
             Event::Paused => f.write_str("paused"),
             Event::Resumed => f.write_str("resumed"),
             Event::Held { why } => write!(f, "held: {why}"),
@@ -473,6 +468,14 @@ impl fmt::Display for Event {
             Event::ClockStepped { by_ms } => write!(f, "the wall clock stepped by {by_ms} ms"),
         }
     }
+}
+
+fn extended(f: &mut fmt::Formatter<'_>, step: usize, until: Millis, requests: u64) -> fmt::Result {
+    let step = step + 1;
+    write!(
+        f,
+        "step {step} is watched longer, {until} at most: too little is known after {requests} request(s)"
+    )
 }
 
 impl fmt::Display for Requested {

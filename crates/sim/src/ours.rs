@@ -8,8 +8,8 @@ use rollout::event::VerdictWord;
 use rollout::judge::buckets::Boundaries;
 use rollout::judge::calibration::{Block, Calibration, History, KnownRoute, Thresholds, calibrate};
 use rollout::judge::policy::{LATENCIES, Pair, Pairs, Policy};
-use rollout::judge::{Judge, Once, Record, RouteCounts, Slow, SlowFrom, policy_for};
-use rollout::names::Weight;
+use rollout::judge::{Judge, Once, Record, RouteCounts, SAMPLE_MIN, Slow, SlowFrom, policy_for};
+use rollout::names::{Millis, Weight};
 use rollout::plan::JudgeSettings;
 
 /// How much of the reference is read to place the latency thresholds.
@@ -77,6 +77,9 @@ impl Known {
     }
 }
 
+/// The Unix second at which streams begin: a midnight.
+const EPOCH: u64 = 1_800_000_000 / 86_400 * 86_400;
+
 /// Our judge, watching: the one the state machine speaks to.
 #[derive(Debug, Clone)]
 pub struct Watcher {
@@ -94,7 +97,8 @@ impl Watcher {
         let percent = (second.weight * 100.0).round() as u8;
         let weight = Weight::new(percent).expect("BUG: a weight is a share");
         if self.weight.replace(weight) != Some(weight) {
-            self.judge.set_weight(weight);
+            // At the very end of the second before: this one is all of the new weight.
+            self.judge.set_weight(weight, Millis((EPOCH + second.second) * 1000 - 1));
         }
         fill(&mut self.record, second, self.slow_from.as_ref());
         let once = Once { candidate: second.candidate.errors_once, stable: second.stable.errors_once };
@@ -114,11 +118,13 @@ impl Decider for Watcher {
 /// Writes a second as the engine would report it.
 pub(crate) fn fill(record: &mut Record, second: &Second, slow_from: Option<&SlowFrom>) {
     let Second { candidate, stable, .. } = second;
-    record.second = second.second;
+    record.second = EPOCH + second.second;
     (record.candidate_requests, record.candidate_errors) = (candidate.all.requests, candidate.all.errors);
     (record.stable_requests, record.stable_errors) = (stable.all.requests, stable.all.errors);
     record.slow = slow_from
         .map(|from| Slow { candidate: slow(candidate, &from.candidate), stable: slow(stable, &from.stable) });
+    // Where stable answers too few to be a witness the engine asks its readiness when the candidate fails.
+    record.unwell = candidate.all.errors > 0 && stable.all.requests < SAMPLE_MIN && !stable.probe_ok;
     record.routes.clear();
     if candidate.route.requests + stable.route.requests > 0 {
         record.routes.push(RouteCounts {

@@ -1,6 +1,6 @@
 //! Reads the settings from the environment, once, all errors at once. Opens nothing; README.md explains each.
 
-use crate::faults::Faults;
+use crate::faults::{Faults, Leak, Share};
 use crate::trouble::Trouble;
 use axum::http::HeaderValue;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -143,8 +143,12 @@ impl Reader<'_> {
     }
 
     fn faults(&mut self) -> Faults {
+        let seed = self.text("CLINIC_FAIL_SEED").map(|_| self.number("CLINIC_FAIL_SEED", 0, u64::MAX));
+        let mib_max = self.number("CLINIC_LEAK_MAX_MIB", 256, 65_536) as usize;
         Faults {
-            fail_per_10_000: self.percent("CLINIC_FAIL_PERCENT"),
+            fail: Share::new(self.percent("CLINIC_FAIL_PERCENT", 0), seed),
+            slowed: Share::new(self.percent("CLINIC_SLOW_PERCENT", 10_000), seed),
+            leak: Leak::new(self.number("CLINIC_LEAK_KIB", 0, 65_536) as usize * 1024, mib_max << 20),
             after: self.millis("CLINIC_FAIL_AFTER_MS").unwrap_or_default(),
             route: self.text("CLINIC_FAIL_ROUTE").unwrap_or_else(|| "/api/".into()),
             slow: self.millis("CLINIC_SLOW_MS").unwrap_or_default(),
@@ -152,13 +156,12 @@ impl Reader<'_> {
             never_ready: self.flag("CLINIC_NEVER_READY"),
             crash_after: self.millis("CLINIC_CRASH_AFTER_MS"),
             live_fail_after: self.millis("CLINIC_LIVE_FAIL_AFTER_MS"),
-            ..Faults::default()
         }
     }
 
     /// Reads a percentage with up to two decimals, in hundredths.
-    fn percent(&mut self, name: &str) -> u64 {
-        let Some(text) = self.text(name) else { return 0 };
+    fn percent(&mut self, name: &str, default: u64) -> u64 {
+        let Some(text) = self.text(name) else { return default };
         match text.parse::<f64>() {
             Ok(percent) if (0.0..=100.0).contains(&percent) => (percent * 100.0).round() as u64,
             _ => {

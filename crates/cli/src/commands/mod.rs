@@ -5,6 +5,7 @@ pub mod deploy;
 pub mod doctor;
 pub mod down;
 pub mod dry_run;
+pub mod explain;
 pub mod history;
 pub mod init;
 pub mod internal;
@@ -13,6 +14,7 @@ pub mod logs;
 pub mod maintenance;
 pub mod operate;
 pub mod plan;
+pub mod replay;
 pub mod rollback;
 pub mod scale;
 pub mod simulate;
@@ -38,6 +40,8 @@ pub async fn run(verb: Verb, context: &Context) -> Result<u8, Failure> {
         Verb::Maintenance(args) => maintenance::run(args, context).await,
         Verb::Scale(args) => scale::run(args, context).await,
         Verb::History(args) => history::run(args, context).await,
+        Verb::Explain(args) => explain::run(args, context).await,
+        Verb::Replay(args) => replay::run(&args, context),
         Verb::Logs(args) => logs::run(args, context).await,
         Verb::Plan(args) => plan::run(args, context).await,
         Verb::Simulate(args) => simulate::run(args, context).await,

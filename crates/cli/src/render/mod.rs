@@ -1,9 +1,13 @@
-//! Says how things ended, for people and for programs. `text` has the wording; the objects for programs are the
+//! Says how things ended, for people and for programs. `text` and `explain` have the wording; the objects for programs are the
 //! wire's own.
 
+mod chart;
+pub mod explain;
+pub mod numbers;
 pub mod plan;
 pub mod simulate;
 pub mod text;
+mod watch;
 
 use crate::context::Context;
 use crate::exit::{self, Failure};

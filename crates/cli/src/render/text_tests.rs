@@ -10,7 +10,7 @@ local on 127.0.0.1:8080   api http://127.0.0.1:9   engine 4242
 
 web   d-7 baking step 1 of 2
   waiting for 42s of the bake
-  not enough evidence: candidate 1 of 120 failed, stable 2 of 2300
+  not enough evidence: candidate 1 of 120 failed, stable 2 of 2300, p 0.400
             REVISION  RELEASE            READY  WEIGHT
  stable     2         0123456789ab (v2)  1/2    95 %
  candidate  3         0123456789ab (v3)  1/2    5 %

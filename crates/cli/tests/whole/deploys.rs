@@ -281,7 +281,7 @@ fn r16_a_failing_canary_rolls_back_the_serving_release_is_unchanged_and_a_good_o
     let traffic = Traffic::clinic(&env, 6, 2, Some(300.0));
 
     let failed = env.deploy_clinic("v2", &["CLINIC_FAIL_PERCENT=50"], 4);
-    assert!(failed.err.contains("fails more requests than stable does"), "{}", failed.err);
+    assert!(failed.err.contains("serves worse than stable does"), "{}", failed.err);
     assert_eq!(env.version(), "v1");
 
     let before = env.kinds();

@@ -1,7 +1,7 @@
 //! Runs commands around deployments: hooks, checks and migrations, and looks what they were told and what they stop.
 
 use crate::UNWATCHED;
-use crate::harness::Env;
+use crate::harness::{Env, processes_of};
 
 /// Appends what it was told to a file.
 const TELL: &str = "#!/bin/sh\necho \"$MEDECLIPSE_HOOK $MEDECLIPSE_SERVICE $MEDECLIPSE_DEPLOYMENT $MEDECLIPSE_LABEL \
@@ -90,4 +90,66 @@ fn an_expand_migration_runs_once_for_a_release_and_a_failing_one_stops_it() {
     assert!(failed.err.contains("column is locked"), "{}", failed.err);
     assert_eq!(env.version(), "v1");
     assert!(env.replicas_of("v3").is_empty());
+}
+
+/// Serves v1, and asks these checks (name and command) of what comes after it.
+fn with_checks(checks: &[(&str, &str)]) -> Env {
+    let env = Env::clinic(UNWATCHED);
+    env.up().deploy_clinic("v1", &[], 0);
+    let sections: String = checks
+        .iter()
+        .map(|(name, command)| {
+            format!(
+                "[[service.web.rollout.checks]]\nname = {name:?}\ncommand = [{command:?}]\ndeadline = \"1s\"\n"
+            )
+        })
+        .collect();
+    env.edit("[environment.local]", &format!("{sections}[environment.local]"));
+    env
+}
+
+#[test]
+fn r09_of_several_checks_the_one_that_fails_is_named_and_keeps_traffic_on_stable() {
+    let env = with_checks(&[("first", "./good.sh"), ("second", "./bad.sh"), ("third", "./good.sh")]);
+    env.write_program("good.sh", "#!/bin/sh\nexit 0\n");
+    env.write_program("bad.sh", "#!/bin/sh\necho \"the cart is empty\"\nexit 3\n");
+
+    let failed = env.deploy_clinic("v2", &[], 4);
+
+    assert!(failed.err.contains("second failed: exit code 3"), "{}", failed.err);
+    assert!(failed.err.contains("the cart is empty"), "{}", failed.err);
+    assert_eq!(env.version(), "v1");
+    env.write_program("bad.sh", "#!/bin/sh\nexit 0\n");
+    env.deploy_clinic("v2", &[], 0);
+    let passed = env.kinds().iter().filter(|kind| *kind == "check_ran").count();
+    assert!(passed >= 5, "all three ran for the release that was promoted: {:?}", env.kinds());
+}
+
+#[test]
+fn r09_a_check_that_runs_past_its_deadline_is_ended_and_keeps_traffic_on_stable() {
+    let env = with_checks(&[("slow", "./slow.sh")]);
+    // The shell's child must end too.
+    env.write_program("slow.sh", "#!/bin/sh\necho begun\nsleep 600\necho never\n");
+
+    let failed = env.deploy_clinic("v2", &[], 4);
+
+    assert!(failed.err.contains("slow failed: its deadline passed"), "{}", failed.err);
+    assert!(failed.err.contains("begun") && !failed.err.contains("never"), "{}", failed.err);
+    assert_eq!(env.version(), "v1");
+    let sleeps = processes_of(env.folder.path()).into_iter().filter(|pid| {
+        std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|words| words.starts_with(b"sleep"))
+    });
+    assert_eq!(sleeps.count(), 0, "nothing of the check is left");
+}
+
+#[test]
+fn r09_a_check_that_cannot_start_keeps_traffic_on_stable_and_says_which_program_is_missing() {
+    let env = with_checks(&[("smoke", "./missing.sh")]);
+
+    let failed = env.deploy_clinic("v2", &[], 4);
+
+    assert!(failed.err.contains("smoke failed") && failed.err.contains("missing.sh"), "{}", failed.err);
+    assert_eq!(env.version(), "v1");
+    let shifts = env.kinds().iter().filter(|kind| *kind == "traffic_shifted").count();
+    assert_eq!(shifts, 1, "the one shift is that of v1");
 }

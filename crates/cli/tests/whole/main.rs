@@ -5,11 +5,14 @@
 // Each test binary that shares the harness uses a part of it.
 #![allow(dead_code)]
 
+mod blame;
 mod deploys;
+mod explaining;
 mod harness;
 mod hooks;
 mod load;
 mod operators;
+mod postgres;
 mod programs;
 mod returns;
 mod traffic;

@@ -35,7 +35,7 @@ fn e22_a_candidate_that_turns_bad_during_the_bake_is_returned() {
 
     let failed = env.deploy_clinic("v2", &["CLINIC_FAIL_PERCENT=100", "CLINIC_FAIL_AFTER_MS=2500"], 4);
 
-    assert!(failed.err.contains("fails more requests than stable does"), "{}", failed.err);
+    assert!(failed.err.contains("serves worse than stable does"), "{}", failed.err);
     assert_eq!(env.version(), "v1");
     traffic.more(100);
     let report = traffic.end();
@@ -54,12 +54,36 @@ fn e22_a_release_that_turns_bad_after_its_promotion_is_returned_while_the_former
     assert_eq!(env.service()["stable"]["label"], "v2");
 
     let back = wait_for_return(&env);
-    assert!(back["reason"].as_str().unwrap().contains("fails more requests"), "{back}");
+    assert!(back["reason"].as_str().unwrap().contains("serves worse"), "{back}");
     assert_eq!(env.version(), "v1");
     traffic.more(100);
     let report = traffic.end();
     println!("e22 while hot: {} bad responses of {}", report.counts.failed, report.counts.requests);
     assert_eq!(report.counts.connections.lost(), 0, "{report}");
+    assert_eq!(report.bad_after(when(&env, "deployment_finished")), 0, "{report}");
+}
+
+#[test]
+fn r15_after_a_canary_that_was_promoted_one_forced_to_answer_500_fails_and_has_no_weight() {
+    let env = with_v1(
+        "strategy = \"canary\"\nsteps = [20, 100]\nstep_bake = \"2s\"\nbake = \"2s\"\ndrain = \"2s\"",
+    );
+    let traffic = Traffic::clinic(&env, 8, 4, Some(400.0));
+    env.deploy_clinic("v2", &[], 0);
+    assert_eq!(env.version(), "v2");
+    env.edit("step_bake = \"2s\"", "step_bake = \"30s\"");
+
+    let failed = env.deploy_clinic("v3", &["CLINIC_FAIL_PERCENT=100"], 4);
+
+    assert!(failed.err.contains("serves worse than stable does"), "{}", failed.err);
+    assert_eq!(env.outcomes().last().map(String::as_str), Some("rolled_back"));
+    let service = env.service();
+    assert!(service["candidate"].is_null(), "{service}");
+    assert!(service["weight"].is_null() || service["weight"] == 0, "{service}");
+    assert_eq!(service["stable"]["label"], "v2");
+    traffic.more(200);
+    let report = traffic.end();
+    println!("r15: {} bad responses of {}", report.counts.failed, report.counts.requests);
     assert_eq!(report.bad_after(when(&env, "deployment_finished")), 0, "{report}");
 }
 
@@ -240,7 +264,8 @@ fn end_outage(env: &Env) {
 
 /// Breaks what both versions need while v2 has this share, repairs it, and expects v2 to be promoted.
 fn an_outage_at(steps: &str) {
-    let env = needy(&format!("strategy = \"canary\"\nsteps = {steps}\nstep_bake = \"4s\"\nbake = \"4s\""));
+    let bakes = "step_bake = \"4s\"\nbake = \"4s\"\nbake_max = \"4s\"\nhold_back = \"off\"";
+    let env = needy(&format!("strategy = \"canary\"\nsteps = {steps}\n{bakes}"));
     let traffic = Traffic::gets(&env, "/", 4, 200.0);
     let follower = env.start(&["deploy", "--version", "v2", "--env-var", "NEW=1"]);
     env.wait_for_phase("baking");

@@ -73,12 +73,16 @@ pub async fn deployment(
 ) -> Result<Json<DeploymentView>, ApiError> {
     let handle = api.targets.handle(&target, New::Refused)?;
     let found = handle.history().await?.into_iter().find(|view| view.deployment.as_str() == id);
-    found.map(Json).ok_or_else(|| ApiError {
+    found.map(Json).ok_or_else(|| unknown(&target, &id))
+}
+
+pub(super) fn unknown(target: &Target, id: &str) -> ApiError {
+    ApiError {
         error: format!("find deployment {id} of {target}"),
         cause: Some("there is none of this name".to_owned()),
         next: Some("see `medeclipse history`".to_owned()),
         exit: 2,
-    })
+    }
 }
 
 #[derive(Debug, Deserialize)]

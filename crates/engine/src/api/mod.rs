@@ -1,8 +1,9 @@
 //! Speaks HTTP: commands over the Unix socket in the state directory, views over loopback. Decides nothing.
-//! `post` takes commands, `get` shows, `events` streams the journals, `access` says who may.
+//! `post` takes commands, `get` shows, `events` streams the journals, `evidence` tells one deployment, `access` says who may.
 
 mod access;
 mod events;
+mod evidence;
 mod get;
 mod metrics;
 mod post;
@@ -69,6 +70,7 @@ pub async fn serve(api: Api, socket: UnixListener, listener: TcpListener) {
         .route("/v1/status", on_get(get::status))
         .route("/v1/deployments", on_get(get::deployments))
         .route("/v1/deployments/{target}/{id}", on_get(get::deployment))
+        .route("/v1/deployments/{target}/{id}/evidence", on_get(evidence::bundle))
         .route("/v1/traffic/{target}", on_get(get::traffic))
         .route("/v1/logs", on_get(get::logs))
         .route("/v1/events", on_get(events::stream))

@@ -9,6 +9,7 @@
 //! | `GET /v1/status` | 200 [`Status`] |
 //! | `GET /v1/deployments?target=T&limit=N` | 200 list of [`DeploymentView`], newest first |
 //! | `GET /v1/deployments/{target}/{id}` | 200 [`DeploymentView`], 404 |
+//! | `GET /v1/deployments/{target}/{id}/evidence` | 200 [`rollout::bundle::Bundle`], also while it runs |
 //! | `GET /v1/traffic/{target}?weights=5,25,95` | 200 [`TrafficView`], calibrated for these weights (default: the last rollout's) |
 //! | `GET /v1/events?after=CURSOR&target=T&detail=1` | server-sent events: `id:` cursor, `data:` one journal record |
 //! | `GET /v1/logs?target=T&revision=R&replica=ID&lines=N` | 200 [`LogLines`] list |

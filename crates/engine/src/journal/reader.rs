@@ -3,7 +3,7 @@
 use super::{BUSY, Journal};
 use rollout::event::{Event, EventRecord};
 use rollout::names::{Actor, DeploymentId, Millis, Target};
-use rusqlite::{Connection, OpenFlags, Row, params};
+use rusqlite::{Connection, OpenFlags, Params, Row, params};
 use std::path::Path;
 
 /// A second connection to a journal.
@@ -22,8 +22,27 @@ impl Reader {
 
     /// Returns at most `limit` records after `seq`, oldest first.
     pub fn after(&self, seq: u64, limit: u32) -> Result<Vec<EventRecord>, rusqlite::Error> {
-        let mut statement = self.connection.prepare_cached(StoredRow::SELECT_AFTER)?;
-        let rows = statement.query_map(params![seq, limit], StoredRow::read)?;
+        self.select(StoredRow::SELECT_AFTER, params![seq, limit])
+    }
+
+    /// Returns at most `limit` records after `seq` that name a deployment.
+    pub fn of_deployment_after(
+        &self,
+        deployment: &DeploymentId,
+        seq: u64,
+        limit: u32,
+    ) -> Result<Vec<EventRecord>, rusqlite::Error> {
+        self.select(StoredRow::SELECT_OF_DEPLOYMENT, params![seq, limit, deployment.as_str()])
+    }
+
+    /// Returns at most `limit` records after `seq` that are no seconds of evidence.
+    pub fn without_evidence_after(&self, seq: u64, limit: u32) -> Result<Vec<EventRecord>, rusqlite::Error> {
+        self.select(StoredRow::SELECT_WITHOUT_EVIDENCE, params![seq, limit])
+    }
+
+    fn select(&self, sql: &str, bounds: impl Params) -> Result<Vec<EventRecord>, rusqlite::Error> {
+        let mut statement = self.connection.prepare_cached(sql)?;
+        let rows = statement.query_map(bounds, StoredRow::read)?;
         let mut records = Vec::new();
         for row in rows {
             let row = row?;
@@ -52,6 +71,9 @@ impl StoredRow {
     pub const SELECT_ALL: &str =
         "SELECT v, seq, at, deployment, actor, body, prev_hash, hash FROM events ORDER BY seq";
     pub const SELECT_AFTER: &str = "SELECT v, seq, at, deployment, actor, body, prev_hash, hash FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2";
+
+    pub const SELECT_OF_DEPLOYMENT: &str = "SELECT v, seq, at, deployment, actor, body, prev_hash, hash FROM events WHERE seq > ?1 AND deployment = ?3 ORDER BY seq LIMIT ?2";
+    pub const SELECT_WITHOUT_EVIDENCE: &str = "SELECT v, seq, at, deployment, actor, body, prev_hash, hash FROM events WHERE seq > ?1 AND kind <> 'evidence_added' ORDER BY seq LIMIT ?2";
 
     pub fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
         Ok(Self {

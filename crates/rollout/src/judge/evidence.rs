@@ -66,6 +66,8 @@ pub struct Evidence {
     pub failures: Vec<FailingRequest>,
 }
 
+/// The rule that most requests of two seconds in a row failed.
+pub(super) const GROSS_FAILURE: &str = "gross failure";
 /// The metric of a rule that needs no statistics.
 const HARD_SIGNAL: &str = "hard signal";
 
@@ -74,11 +76,16 @@ impl Evidence {
     pub fn signal(rule: &str) -> Self {
         Self { rule: rule.to_owned(), metric: HARD_SIGNAL.to_owned(), ..Self::default() }
     }
+
+    /// Tells whether it is that of a hard signal: no count is behind it.
+    pub fn is_signal(&self) -> bool {
+        self.metric == HARD_SIGNAL
+    }
 }
 
 impl fmt::Display for Evidence {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.metric == HARD_SIGNAL {
+        if self.is_signal() {
             return f.write_str(&self.rule);
         }
         let happened = match self.slower_than_ms {
@@ -98,6 +105,7 @@ impl fmt::Display for Evidence {
         )?;
         match self.p_value {
             Some(p_value) => write!(f, ", p {p_value:.2e}"),
+            None if self.rule == GROSS_FAILURE => f.write_str("; most of them two seconds in a row"),
             None => Ok(()),
         }
     }

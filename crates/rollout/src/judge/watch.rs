@@ -3,6 +3,7 @@
 
 use super::calibration::Calibration;
 use super::counts::Counts;
+use super::evidence::GROSS_FAILURE;
 use super::evidence::{Evidence, Finding, Verdict};
 use super::gross::GrossFailure;
 use super::policy::{LATENCIES, Metric, Pair, Pairs, Policy, arms};
@@ -13,7 +14,7 @@ use super::share::ShareWatch;
 use super::shared::SharedFault;
 use super::turned_away::TurnedAway;
 use crate::event::VerdictWord;
-use crate::names::Weight;
+use crate::names::{Millis, Weight};
 use crate::plan::JudgeSettings;
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
@@ -24,6 +25,8 @@ const FAILURES_KEPT: usize = 10;
 const ALONE_SECONDS: u64 = 1800;
 /// Candidate requests that must be seen before anything is said for a candidate that is not proven safe.
 const LEANING_REQUESTS: u64 = 14;
+/// Reports after a change of weight that may still be of the weight before: counts come late.
+const SETTLING: u32 = 3;
 /// What rounding may leave of "nothing speaks against it".
 const ROUNDING: f64 = 1e-9;
 
@@ -40,6 +43,9 @@ pub struct Judge {
     /// None until the candidate gets its first request.
     test: Option<Test>,
     weight: Weight,
+    /// The second in which the weight changed, and how many reports up to it may still come.
+    changed_in: u64,
+    settling: u32,
     /// Requests and errors of stable before that: the reference of a cold start.
     before: (u64, u64),
     shared: SharedFault,
@@ -87,6 +93,8 @@ impl Judge {
             calibration: None,
             test: None,
             weight: Weight::NONE,
+            changed_in: 0,
+            settling: 0,
             before: (0, 0),
             shared: SharedFault::default(),
             gross: GrossFailure::default(),
@@ -127,8 +135,9 @@ impl Judge {
     }
 
     /// The candidate has another share from here on; the first one begins the watch.
-    pub fn set_weight(&mut self, weight: Weight) {
+    pub fn set_weight(&mut self, weight: Weight, at: Millis) {
         self.weight = weight;
+        (self.changed_in, self.settling) = (at.0 / 1000, SETTLING);
         self.share = ShareWatch::default();
         (self.probes_here, self.log_gross_probes, self.alone_seconds) = (0, 0.0, 0);
         let pairs = self.pairs(weight);
@@ -144,14 +153,17 @@ impl Judge {
         self.choose_who_acts();
     }
 
-    /// Folds one second.
+    /// Folds one second. Whether it is evidence is decided before what it says is looked at; else the bound would not hold.
     pub fn add(&mut self, record: &Record) {
         if record.missing {
             self.silent_seconds = self.silent_seconds.saturating_add(1);
             return;
         }
         self.silent_seconds = 0;
+        let settles = self.settles(record.second);
         let after_a_fault = self.shared.silences();
+        // Without the share that is assumed, stable's own luck would be evidence.
+        let says_nothing = settles || after_a_fault || self.gets_too_little();
         let excused = self.shared.add(record);
         let Some(test) = &mut self.test else {
             self.before.0 = self.before.0.saturating_add(record.stable_requests);
@@ -160,16 +172,21 @@ impl Judge {
             return;
         };
         let counts = counts(record);
-        if after_a_fault || excused {
+        if says_nothing || excused {
             test.skip(&counts);
+        } else {
+            test.add(&counts);
+            self.turned_away.add(record);
+        }
+        if after_a_fault || excused {
             self.gross.forget();
             self.shared_seconds += 1;
         } else {
-            test.add(&counts);
             self.gross.add(record);
-            self.turned_away.add(record);
         }
-        self.share.add(record);
+        if !settles {
+            self.share.add(record);
+        }
         self.sum(record);
         self.probed(record.probes.unwrap_or_default());
         if self.weight == Weight::FULL {
@@ -181,6 +198,13 @@ impl Judge {
     /// Remembers that operators know of a finding.
     pub fn reported(&mut self, finding: &Finding) {
         self.turned_away.reported(finding);
+    }
+
+    /// Tells whether a second may be of the weight before, in whole or in part.
+    fn settles(&mut self, second: u64) -> bool {
+        let settles = self.settling > 0 && second <= self.changed_in;
+        self.settling = if settles { self.settling - 1 } else { 0 };
+        settles
     }
 
     fn sum(&mut self, record: &Record) {
@@ -311,6 +335,11 @@ impl Judge {
         self.weight != Weight::FULL && self.share.is_off(self.weight.share())
     }
 
+    /// Tells whether the candidate gets so little of its share that it cannot be compared.
+    fn gets_too_little(&self) -> bool {
+        self.weight != Weight::FULL && self.share.is_short(self.weight.share())
+    }
+
     /// Returns a jump of answers 400–499 nobody has been told of.
     pub fn finding(&self) -> Option<Finding> {
         self.turned_away.finding()
@@ -382,7 +411,8 @@ impl Judge {
             self.add_numbers(test, &mut evidence);
         }
         if self.gross.is_there() && !self.test.as_ref().is_some_and(Test::is_decided) {
-            evidence.rule = "gross failure".to_owned();
+            evidence.rule = GROSS_FAILURE.to_owned();
+            evidence.p_value = None;
         }
         evidence
     }
@@ -444,7 +474,7 @@ pub fn policy_for(settings: &JudgeSettings) -> Policy {
 /// Returns what a rate is believed to be after `seen` requests and hits. A handful of requests is no reason to believe
 /// that half of them fail: the belief is worth some too.
 pub(super) fn cold_rate(belief: f64, seen: (u64, u64)) -> f64 {
-    const WORTH: f64 = 100.0;
+    const WORTH: f64 = 10.0;
     (belief * WORTH + seen.1 as f64) / (WORTH + seen.0 as f64)
 }
 

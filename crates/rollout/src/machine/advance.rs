@@ -73,7 +73,8 @@ impl State {
         })
     }
 
-    fn baked(&self, running: &Deployment, step: usize, now: Millis) -> Option<Event> {
+    /// Returns what follows from the watch of a step: it is over, longer, or nothing yet.
+    pub(crate) fn baked(&self, running: &Deployment, step: usize, now: Millis) -> Option<Event> {
         let watched = running.is_judged() && self.stable.is_some();
         let end = if watched { running.end_of_bake(step, now) } else { BakeEnd::Passed { proven: true } };
         match end {

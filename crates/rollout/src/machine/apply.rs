@@ -294,7 +294,7 @@ impl Deployment {
             (Event::Promoted { proven, .. }, Phase::Baking { .. }) => {
                 self.proven = *proven;
                 // The hold-back moves with the promotion.
-                self.judge.set_weight(Weight::FULL);
+                self.judge.set_weight(Weight::FULL, at);
                 self.enter(Phase::Promoting, at);
             }
             (Event::TrafficReturned { generation, .. }, Phase::Returning { why, .. }) => {
@@ -309,7 +309,7 @@ impl Deployment {
 
     /// The candidate's share has changed: what is counted from here on is counted at that share.
     fn watch_from(&mut self, weight: Weight, at: Millis) {
-        self.judge.set_weight(weight);
+        self.judge.set_weight(weight, at);
         self.monitor.since.get_or_insert(at);
     }
 

@@ -131,7 +131,9 @@ impl State {
         if let Some(check) = running.check_both_fail() {
             return Some(format!("{check} fails on stable as well: this is not the release's fault"));
         }
-        if running.is_judged() && running.has_weight() && judge.share_mismatch() {
+        // A sticky client keeps its side with all its requests: then the share is one of clients.
+        let drawn = running.is_judged() && running.settings.sticky.is_none();
+        if drawn && running.has_weight() && judge.share_mismatch() {
             return Some("the candidate does not get the share of the requests it should".to_owned());
         }
         if running.has_weight() && running.recovers(world) {
@@ -158,7 +160,7 @@ impl State {
 
 impl Deployment {
     /// Returns the verdict against the candidate, and why, if there is one.
-    fn worse(&self) -> Option<(Verdict, ReturnReason)> {
+    pub(crate) fn worse(&self) -> Option<(Verdict, ReturnReason)> {
         if !self.is_judged() {
             return None;
         }

@@ -3,7 +3,7 @@
 use super::monitor::MonitorState;
 use super::stopwatch::Stopwatch;
 use crate::change::TaskId;
-use crate::event::{DeploymentKind, Outcome, ReturnReason};
+use crate::event::{DeploymentKind, Event, Outcome, ReturnReason};
 use crate::judge::{Evidence, Judge};
 use crate::names::{DeploymentId, Generation, Millis, ReplicaId, Revision, Target};
 use crate::plan::{RolloutSettings, TargetSettings, When};
@@ -203,6 +203,24 @@ impl State {
     pub fn judge(&self) -> Option<&Judge> {
         let running = self.deployment.as_ref().map(|running| &running.judge);
         running.or_else(|| self.hot.as_ref().map(|hot| &hot.judge))
+    }
+
+    /// Returns the deployment an event belongs to: the running one, or the one whose candidate it speaks of.
+    pub fn deployment_of(&self, event: &Event) -> Option<DeploymentId> {
+        match event {
+            Event::DeploymentRequested(requested) => Some(requested.deployment.clone()),
+            Event::CandidateRemoved { revision } | Event::Drained { revision } => {
+                let leaving = self.leaving.iter().find(|leaving| leaving.placed.revision == *revision);
+                leaving.and_then(|leaving| leaving.candidate_of.clone())
+            }
+            Event::RevisionRetired { .. }
+            | Event::SettingsChanged { .. }
+            | Event::MaintenanceChanged { .. }
+            | Event::Scaled { .. }
+            | Event::LeaseTaken { .. }
+            | Event::ClockStepped { .. } => None,
+            _ => self.deployment.as_ref().map(|running| running.id.clone()),
+        }
     }
 
     /// Returns the digests of artefacts that must not be collected.

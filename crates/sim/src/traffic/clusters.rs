@@ -19,6 +19,11 @@ const SPELL_EVERY_S: f64 = 300.0;
 const SPELL_S: f64 = 3.0;
 const SPELL_SHARE: f64 = 0.1;
 
+/// Says whether requests fail by themselves at this rate, not in clusters.
+pub fn is_gross(rate: f64) -> bool {
+    rate > RATE_CLUSTERED_MAX
+}
+
 /// The failing requests of one second.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Failures {
@@ -53,8 +58,8 @@ impl Clusters {
 
     /// Returns how many of this second's requests fail.
     pub fn errors(&mut self, requests: u64, rate: f64, chance: &mut Chance) -> Failures {
-        if rate > RATE_CLUSTERED_MAX {
-            return Failures::apart(chance.binomial(requests, rate));
+        if is_gross(rate) {
+            return Failures::apart(chance.binomial(requests, rate.min(1.0)));
         }
         for _ in 0..chance.poisson(requests as f64 * rate / CLUSTER) {
             self.begin(chance);

@@ -1,7 +1,7 @@
 //! Draws one second after another. The order of the draws is fixed: deciders cannot change what they see.
 
 use super::arm::{Arm, Counts, Latencies, Minute, Minutes, Second};
-use super::clusters::{Clusters, Failures, Spells};
+use super::clusters::{Clusters, Failures, Spells, is_gross};
 use super::fault::Fault;
 use super::latency::Table;
 use super::scene::{Mode, Traffic};
@@ -132,12 +132,17 @@ struct Draw<'a> {
 }
 
 impl Draw<'_> {
+    /// Returns a share of errors as it is in this second; what is down is down in every weather.
+    fn in_these_conditions(&self, rate: f64) -> f64 {
+        if is_gross(rate) { rate } else { (rate * self.conditions.errors_times).min(1.0) }
+    }
+
     fn into(self, arm: &mut Arm, nature: &mut Nature, chance: &mut Chance) {
-        let rate = (self.rate * self.conditions.errors_times).min(1.0);
+        let rate = self.in_these_conditions(self.rate);
         arm.route = Counts::default();
         if let Some((traffic, errors)) = self.route {
             let requests = chance.binomial(self.requests, traffic);
-            let errors = chance.binomial(requests, (errors * self.conditions.errors_times).min(1.0));
+            let errors = chance.binomial(requests, self.in_these_conditions(errors));
             arm.route = Counts { requests, errors };
         }
         let others = self.requests - arm.route.requests;

@@ -183,3 +183,19 @@ fn a_hot_revision_that_is_not_ready_is_no_place_to_go() {
     sim.until(10, "a return", |sim| sim.answering() == Some("v1"));
     sim.finish();
 }
+
+#[test]
+fn a_candidate_that_does_not_get_its_share_is_held() {
+    let mut sim = Sim::serving_v1();
+    sim.plan.deadline = Millis::seconds(900);
+    sim.plan.step_bake = Millis::seconds(30);
+    sim.deploy("v2");
+    sim.until_weight(25);
+    sim.until_phase("baking");
+    sim.misrouted = true;
+
+    sim.until(40, "a hold", held);
+    assert_eq!(sim.weight(), 25);
+    sim.misrouted = false;
+    assert_eq!(sim.finish(), Outcome::Promoted, "{}", sim.tell());
+}

@@ -12,6 +12,7 @@ mod outside;
 mod promoting;
 mod proving;
 mod random;
+mod replaying;
 mod returning;
 mod sim;
 mod stages;

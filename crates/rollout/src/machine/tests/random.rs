@@ -20,7 +20,7 @@ pub fn settings() -> ProptestConfig {
 }
 
 #[derive(Debug, Clone)]
-enum Move {
+pub enum Move {
     Wait { ms: u64 },
     Deploy { release: u8, supersede: bool },
     RollBack { to: Option<u8> },
@@ -44,7 +44,7 @@ enum Move {
     Restart,
 }
 
-fn a_move() -> impl Strategy<Value = Move> {
+pub fn a_move() -> impl Strategy<Value = Move> {
     let release = 1..5u8;
     let after = prop_oneof![3 => Just(Some(Millis(300))), 1 => (0..15_000u64).prop_map(|ms| Some(Millis(ms))), 1 => Just(None)];
     let rare = || proptest::option::weighted(0.2, (0..20_000u64).prop_map(Millis));
@@ -98,7 +98,7 @@ fn name(release: u8) -> String {
 }
 
 impl Sim {
-    fn act(&mut self, action: &Move) {
+    pub fn act(&mut self, action: &Move) {
         match action {
             Move::Wait { ms } => self.run(*ms),
             Move::Deploy { release, supersede } => {

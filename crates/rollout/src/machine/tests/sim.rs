@@ -59,6 +59,8 @@ pub struct Sim {
     /// Stable says that it is not well when it is asked because the candidate fails.
     pub unwell: bool,
     pub bad_answers: u64,
+    /// The edge gives the candidate a tenth of its share.
+    pub misrouted: bool,
     /// Synthetic requests the candidate answers each second.
     pub probes: u64,
     /// When the named checks are asked next.
@@ -92,6 +94,7 @@ impl Sim {
             silent: false,
             unwell: false,
             bad_answers: 0,
+            misrouted: false,
             probes: 0,
             checks_at: Millis(0),
             told: State::new(target),
@@ -322,7 +325,8 @@ impl Sim {
         if let Some(table) = self.edge.table.clone() {
             let weight =
                 table.candidate.as_ref().map_or(0, |candidate| u64::from(candidate.weight.percent()));
-            let of_candidate = self.requests_per_second * weight / 100;
+            let share = if self.misrouted { weight / 10 } else { weight };
+            let of_candidate = self.requests_per_second * share / 100;
             if let Some(arm) = &table.stable {
                 shares.insert(arm.revision, self.answer(arm, self.requests_per_second - of_candidate));
             }
