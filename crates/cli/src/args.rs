@@ -81,6 +81,7 @@ pub struct Globals {
 pub enum Verb {
     Up(commands::up::Args),
     Down(commands::down::Args),
+    Plan(commands::plan::Args),
     Deploy(commands::deploy::Args),
     Status(commands::status::Args),
     Rollback(commands::rollback::Args),
@@ -94,6 +95,7 @@ pub enum Verb {
     Explain(commands::explain::Args),
     Replay(commands::replay::Args),
     Logs(commands::logs::Args),
+    Simulate(commands::simulate::Args),
     Doctor(commands::doctor::Args),
     Init(commands::init::Args),
     Completions(commands::completions::Args),

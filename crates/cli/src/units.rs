@@ -20,6 +20,29 @@ pub fn duration(text: &str) -> Result<Duration, String> {
     Duration::try_from_secs_f64(number * seconds_per).map_err(|_| "it is out of bounds".to_owned())
 }
 
+/// Reads `0.1%` as a fraction of one.
+pub fn percent(text: &str) -> Result<f64, String> {
+    let number = text.trim().strip_suffix('%').ok_or("it has no unit: write 0.1%")?;
+    let number: f64 = number.trim().parse().map_err(|_| "write a number and %: 0.1%".to_owned())?;
+    if (0.0..=100.0).contains(&number) {
+        Ok(number / 100.0)
+    } else {
+        Err("it is not between 0% and 100%".to_owned())
+    }
+}
+
+/// Reads requests a second.
+pub fn rate(text: &str) -> Result<f64, String> {
+    const MOST: f64 = 1e6;
+    let number: f64 =
+        text.trim().parse().map_err(|_| "write a number of requests a second: 50".to_owned())?;
+    if number > 0.0 && number <= MOST {
+        Ok(number)
+    } else {
+        Err(format!("it is not above 0 and at most {MOST}"))
+    }
+}
+
 /// Writes a duration as the rest of the output does.
 pub fn spoken(duration: Duration) -> String {
     Millis(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)).to_string()
@@ -60,6 +83,19 @@ mod tests {
     fn a_bare_number_a_wrong_unit_and_nonsense_are_refused() {
         for text in ["30", "", "5 apples", "s", "-1s", "1e400s", "1..2s"] {
             assert!(duration(text).is_err(), "`{text}` was accepted");
+        }
+    }
+
+    #[test]
+    fn percentages_need_their_sign_and_rates_a_limit() {
+        assert_eq!(percent("0.1%"), Ok(0.001));
+        assert_eq!(percent("100 %"), Ok(1.0));
+        for text in ["0.1", "101%", "-1%", "x%", "NaN%"] {
+            assert!(percent(text).is_err(), "`{text}` was accepted");
+        }
+        assert_eq!(rate("0.5"), Ok(0.5));
+        for text in ["0", "-1", "inf", "NaN", "2e6", "many"] {
+            assert!(rate(text).is_err(), "`{text}` was accepted");
         }
     }
 

@@ -14,9 +14,10 @@ use fake_engine::Request;
 use place::{MANIFEST, Place, paths};
 use rollout::event::Outcome;
 
-const VERBS: [&str; 18] = [
+const VERBS: [&str; 20] = [
     "up",
     "down",
+    "plan",
     "deploy",
     "status",
     "rollback",
@@ -30,6 +31,7 @@ const VERBS: [&str; 18] = [
     "explain",
     "replay",
     "logs",
+    "simulate",
     "doctor",
     "init",
     "completions",

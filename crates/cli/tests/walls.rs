@@ -14,7 +14,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("drivers", &["rollout", "manifest", "meter"]),
     ("edge", &["rollout", "manifest", "meter"]),
     ("engine", &["rollout", "manifest", "meter", "drivers"]),
-    ("medeclipse", &["rollout", "manifest", "meter", "drivers", "edge", "engine"]),
+    ("medeclipse", &["rollout", "manifest", "meter", "drivers", "edge", "engine", "sim"]),
     ("clinic", &[]),
     ("sim", &["rollout"]),
 ];

@@ -66,15 +66,17 @@ pub struct StepForecast {
     pub smallest_visible_best: Option<f64>,
     /// Mean time until a release as good as stable is proven safe.
     pub seconds_until_safe: Option<f64>,
-    /// Where a release that fails 5 % would pass unseen: what would see it.
+    /// Where a release that fails 5 % (more where stable does) would pass unseen: what would see it.
     pub too_small: Option<TooSmall>,
     /// A release that was well before and begins to fail at this step.
     pub exposures: Vec<Exposure>,
 }
 
-/// What would see a release that fails 5 % of its requests.
+/// What would see a release that must be seen.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct TooSmall {
+    /// Share of its requests that fails.
+    pub failing: f64,
     /// Least weight that sees it within the bake.
     pub weight: Option<Weight>,
     /// Bake that sees it at this weight.
@@ -199,6 +201,7 @@ impl Predictor<'_> {
         let rate = self.must_be_seen();
         let needed = forecast.weight_needed(rate, within, |weight| self.pairs(weight));
         TooSmall {
+            failing: rate,
             weight: needed.and_then(|share| Weight::new((share * 100.0).round() as u8).ok()),
             bake_seconds: forecast.seconds(weight.share(), pairs, rate),
         }

@@ -8,7 +8,7 @@ use engine::api::wire::Status;
 use manifest::service::ServiceConfig;
 use manifest::units::bucket_percent;
 use rollout::names::{Millis, Weight};
-use rollout::plan::{JudgeSettings, LatencySettings, Monitor, RolloutSettings, Unproven};
+use rollout::plan::{JudgeSettings, LatencySettings, Monitor, RolloutSettings, Unproven, When};
 use rollout::routes::UserKey;
 
 /// Shows each service as it would be deployed, beside what serves now.
@@ -42,11 +42,6 @@ fn serving(status: &Status, name: &str) -> String {
 
 fn lines(args: &Args, service: &ServiceConfig, serves: Option<String>) -> Vec<String> {
     let rollout = &service.rollout;
-    let steps: Vec<String> = rollout.steps.iter().map(Weight::to_string).collect();
-    let bakes = match rollout.steps.len() {
-        0 | 1 => format!("watched {}", rollout.bake),
-        _ => format!("watched {} each, the last {}", rollout.step_bake, rollout.bake),
-    };
     let mut lines = vec![format!("{}: would be deployed", service.name)];
     if let Some(label) = &args.version {
         lines.push(format!("  label     {label}"));
@@ -55,7 +50,7 @@ fn lines(args: &Args, service: &ServiceConfig, serves: Option<String>) -> Vec<St
         lines.push(format!("  artefact  {}", artifact.display()));
     }
     lines.push(format!("  command   {}", service.command.join(" ")));
-    lines.push(format!("  steps     {}: {bakes}", steps.join(", ")));
+    lines.push(steps(rollout));
     lines.extend(judged(rollout));
     lines.push(format!("  replicas  {} to {}", service.target.replicas.min, service.target.replicas.max));
     lines.push(format!("  deadline  {}, then stable serves again", rollout.deadline));
@@ -64,6 +59,61 @@ fn lines(args: &Args, service: &ServiceConfig, serves: Option<String>) -> Vec<St
         None => "  serves    unknown: no engine answers; `medeclipse up --detach` first".to_owned(),
     });
     lines
+}
+
+/// Says what a deploy would do, whatever its release.
+pub fn what(service: &ServiceConfig) -> Vec<String> {
+    let rollout = &service.rollout;
+    let mut lines = vec![format!("{}: what a deploy would do", service.name)];
+    lines.extend(hook("before", &rollout.hooks.before_deploy));
+    if !service.expand.is_empty() {
+        lines.push(format!("  expand    {}", service.expand.join(" ")));
+    }
+    lines.extend(checks(rollout, When::Before));
+    lines.push(steps(rollout));
+    lines.extend(judged(rollout));
+    lines.extend(checks(rollout, When::After));
+    lines.push(replicas(service));
+    lines.extend(hook("after", &rollout.hooks.after_deploy));
+    lines.push(format!("  deadline  {}, then stable serves again", rollout.deadline));
+    lines
+}
+
+fn steps(rollout: &RolloutSettings) -> String {
+    let steps: Vec<String> = rollout.steps.iter().map(Weight::to_string).collect();
+    let bakes = match rollout.steps.len() {
+        0 | 1 => format!("watched {}", rollout.bake),
+        _ => format!("watched {} each, the last {}", rollout.step_bake, rollout.bake),
+    };
+    format!("  steps     {}: {bakes}", steps.join(", "))
+}
+
+fn hook(when: &str, command: &[String]) -> Option<String> {
+    (!command.is_empty()).then(|| format!("  hook      {when} the deployment: {}", command.join(" ")))
+}
+
+fn checks(rollout: &RolloutSettings, when: When) -> Option<String> {
+    let names: Vec<String> = rollout
+        .checks
+        .iter()
+        .filter(|check| check.when == when)
+        .map(|check| format!("{} (within {})", check.name, check.deadline))
+        .collect();
+    let moment = match when {
+        When::Before => "before any request",
+        When::After => "before the promotion",
+    };
+    (!names.is_empty()).then(|| format!("  checks    {moment}: {}", names.join(", ")))
+}
+
+fn replicas(service: &ServiceConfig) -> String {
+    let full = service.target.replicas;
+    let early = match service.rollout.candidate_replicas {
+        Some(replicas) => format!("; {replicas} of the candidate before full weight"),
+        None if service.rollout.steps.len() > 1 => "; as many of the candidate as a step needs".to_owned(),
+        None => String::new(),
+    };
+    format!("  replicas  {} to {}{early}", full.min, full.max)
 }
 
 /// Says what is compared with stable, and what the answer may change.

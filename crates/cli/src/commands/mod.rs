@@ -13,9 +13,11 @@ pub mod load;
 pub mod logs;
 pub mod maintenance;
 pub mod operate;
+pub mod plan;
 pub mod replay;
 pub mod rollback;
 pub mod scale;
+pub mod simulate;
 pub mod status;
 pub mod up;
 
@@ -41,6 +43,8 @@ pub async fn run(verb: Verb, context: &Context) -> Result<u8, Failure> {
         Verb::Explain(args) => explain::run(args, context).await,
         Verb::Replay(args) => replay::run(&args, context),
         Verb::Logs(args) => logs::run(args, context).await,
+        Verb::Plan(args) => plan::run(args, context).await,
+        Verb::Simulate(args) => simulate::run(args, context).await,
         Verb::Doctor(args) => doctor::run(args, context).await,
         Verb::Init(args) => init::run(args, context),
         Verb::Completions(args) => Ok(completions::run(args)),

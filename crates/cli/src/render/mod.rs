@@ -4,6 +4,8 @@
 mod chart;
 pub mod explain;
 pub mod numbers;
+pub mod plan;
+pub mod simulate;
 pub mod text;
 mod watch;
 

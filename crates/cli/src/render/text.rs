@@ -154,7 +154,7 @@ pub fn history(rows: &[DeploymentView]) -> String {
     table.trim_fmt()
 }
 
-fn plain_table(header: &[&str]) -> Table {
+pub(super) fn plain_table(header: &[&str]) -> Table {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_header(header.iter().map(|cell| (*cell).to_owned()));
     table

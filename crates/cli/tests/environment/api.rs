@@ -123,3 +123,26 @@ fn metrics_are_lines_a_scraper_reads_and_they_count_what_was_served() {
     let typed = text.lines().filter(|line| line.starts_with("# TYPE ")).count();
     assert!(typed >= 4, "{text}");
 }
+
+#[test]
+fn the_traffic_of_a_service_is_told_and_that_of_none_refused() {
+    let (env, api) = serving();
+    (0..20).for_each(|_| assert_eq!(env.get("/api/slots").status, 200));
+    let ask = |path: &str| request(api, "GET", path, &[], "").unwrap();
+    let counted = |body: &str| {
+        body.contains("\"requests_per_second\":") && !body.contains("\"requests_per_second\":0.0")
+    };
+
+    let told = crate::harness::eventually("the requests are counted", 10, || {
+        let answer = ask("/v1/traffic/web@local?weights=5,25");
+        assert_eq!(answer.status, 200, "{answer:?}");
+        counted(&answer.body).then_some(answer.body)
+    });
+    assert!(told.contains("\"stable\":1") && told.contains("\"cold\":true"), "{told}");
+
+    for path in ["/v1/traffic/none@local", "/v1/traffic/nonsense", "/v1/traffic/web@local?weights=101"] {
+        let answer = ask(path);
+        assert_eq!(answer.status, 400, "{path}");
+        assert!(answer.body.contains("\"next\":\"") && answer.body.contains("\"exit\":2"), "{answer:?}");
+    }
+}
