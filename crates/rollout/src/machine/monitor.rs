@@ -4,6 +4,7 @@
 use super::state::{Deployment, Phase};
 use crate::event::ReturnReason;
 use crate::judge::SAMPLE_MIN;
+use crate::judge::probes::{Answer, Probe, Probed};
 use crate::names::Millis;
 use crate::plan::{Monitor, MonitorAsk, MonitorCheck};
 use schemars::JsonSchema;
@@ -36,7 +37,7 @@ pub struct MonitorAnswer {
 pub struct MonitorState {
     /// Since the candidate's first request.
     pub since: Option<Millis>,
-    failures: BTreeMap<String, u32>,
+    probes: BTreeMap<String, Probe>,
     /// A check that failed on both sides when last asked.
     shared: Option<String>,
     /// Requests and errors of the last minute: candidate's, then stable's.
@@ -71,15 +72,13 @@ impl MonitorState {
         }
     }
 
-    /// The same rule for every check (rollback.md 3.8): an answer clears, a failure of the candidate alone counts,
-    /// a failure of both says nothing.
+    /// Counts one answer. Where nobody of stable could be asked, or nobody asks, its failure is no excuse.
     fn fold(&mut self, check: &MonitorCheck, candidate_ok: Option<bool>, stable_ok: Option<bool>) {
-        let failures = self.failures.entry(check.name.clone()).or_default();
-        match (candidate_ok, stable_ok) {
-            (Some(true), _) => *failures = 0,
-            (Some(false), Some(false)) => self.shared = Some(check.name.clone()),
-            (Some(false), _) => *failures = failures.saturating_add(1),
-            (None, _) => {}
+        let Some(candidate_ok) = candidate_ok else { return };
+        let probe = self.probes.entry(check.name.clone()).or_insert_with(|| Probe::new(check.failures));
+        let answer = probe.add(Probed { candidate_ok, stable_ok: stable_ok.unwrap_or(true) });
+        if answer == Answer::Hold {
+            self.shared = Some(check.name.clone());
         }
     }
 
@@ -90,12 +89,11 @@ impl MonitorState {
         (requests >= SAMPLE_MIN).then(|| errors as f64 / requests as f64 <= limit)
     }
 
-    fn failing<'m>(&self, monitor: &'m Monitor) -> impl Iterator<Item = &'m MonitorCheck> {
-        let failures = self.failures.clone();
-        monitor
-            .checks
-            .iter()
-            .filter(move |check| failures.get(&check.name).is_some_and(|count| *count >= check.failures))
+    fn failing<'m>(&'m self, monitor: &'m Monitor) -> impl Iterator<Item = &'m MonitorCheck> {
+        let fails = |check: &&MonitorCheck| {
+            self.probes.get(&check.name).is_some_and(|probe| probe.failures() >= check.failures.max(1))
+        };
+        monitor.checks.iter().filter(fails)
     }
 }
 
