@@ -9,8 +9,8 @@ use meter::wire::SecondRecord;
 use rollout::judge::buckets::Boundaries;
 use rollout::judge::calibration::{self, Calibration, KnownRoute, ShareCalibration, calibrate};
 use rollout::judge::policy::{Metric, Policy, ROUTES_MAX};
-use rollout::judge::policy_for;
 use rollout::judge::seasons::Seasons;
+use rollout::judge::{cold_rate, policy_for};
 use rollout::machine::State;
 use rollout::names::{DeploymentId, Weight};
 use rollout::plan::RolloutSettings;
@@ -26,6 +26,7 @@ pub const SECONDS_MAX: usize = 64;
 const FRESH: Duration = Duration::from_secs(3600);
 /// Half-hours of the day.
 const HALF_HOUR_SECONDS: u64 = 1800;
+const HALF_HOURS: u64 = 48;
 
 /// What the calibrator is told.
 pub enum Told {
@@ -153,14 +154,8 @@ impl Calibrator {
         settings: &RolloutSettings,
         ahead: &mut Ahead,
     ) -> Calibration {
-        let tally = reference.tally();
         let policy = policy_for(&settings.judge);
-        let history = calibration::History {
-            requests: tally.requests,
-            errors: tally.errors,
-            errors_once: tally.errors_once,
-            latencies: &[],
-        };
+        let (service, present) = (reference.tally(), reference.tally_of_present());
         let latency = reference.boundaries().zip(reference.shares_above());
         Calibration {
             latency: latency.map(|(indexes, slow_rates)| calibration::Thresholds {
@@ -171,7 +166,12 @@ impl Calibrator {
             routes: routes(reference, &policy),
             seasons: self.seasons(reference, &policy),
             hours: reference.hours(),
-            ..Calibration::cold(&policy, history)
+            error_rate: rate(&policy, (service.requests, service.errors), (present.requests, present.errors)),
+            error_rate_once: rate(
+                &policy,
+                (service.requests, service.errors_once),
+                (present.requests, present.errors_once),
+            ),
         }
     }
 
@@ -200,12 +200,14 @@ impl Calibrator {
         weights.iter().filter_map(|weight| ahead.shares.get(weight)).map(|(_, share)| share.clone()).collect()
     }
 
-    /// Returns stable's errors by the time of day, once a day of it is known.
+    /// Returns the service's errors by the time of day, once a day of it is known; till then the same at every time.
     fn seasons(&self, reference: &Reference, policy: &Policy) -> Option<Seasons> {
-        if reference.hours() < policy.calibration.hours_alone_min {
-            return None;
-        }
         let mut seasons = Seasons::default();
+        if reference.hours() < policy.calibration.hours_alone_min {
+            let all = reference.tally();
+            (0..HALF_HOURS).for_each(|bin| seasons.add(bin * HALF_HOUR_SECONDS, all.requests, all.errors));
+            return (all.errors > 0).then_some(seasons);
+        }
         for (bin, tally) in (0..).zip(reference.seasonal()) {
             seasons.add(bin * HALF_HOUR_SECONDS, tally.requests, tally.errors);
         }
@@ -238,6 +240,14 @@ fn weights(settings: &RolloutSettings) -> Vec<Weight> {
     weights.sort_unstable();
     weights.dedup();
     weights
+}
+
+/// Returns the rate at which the present revision fails. What failed under another one may be repaired: while little of
+/// the present one is known, the lower of the service's rate and the usual belief stands for it. That costs nothing beside
+/// stable, where any belief is valid; a candidate alone is compared with the service's own rate (`seasons`).
+fn rate(policy: &Policy, service: (u64, u64), present: (u64, u64)) -> f64 {
+    let of_service = cold_rate(policy.cold.error_rate, service);
+    cold_rate(of_service.min(policy.cold.error_rate), present)
 }
 
 /// Returns the busiest routes with a template, most requests first.

@@ -157,3 +157,24 @@ async fn what_is_known_survives_a_stop() {
     let reference = Reference::open(&path, &target, Thresholds::default());
     assert!(reference.tally().requests >= 9_000, "{}", reference.tally().requests);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_failed_under_a_revision_that_is_gone_is_not_held_for_the_present_one() {
+    let mut bench = begin();
+    for each in 0..300 {
+        let mut bad = second(1_000_000 + each);
+        bad.rows[0].errors.status = 20;
+        bad.arms[0].buckets.iter_mut().take(20).for_each(|bucket| bucket.errors = 1);
+        bench.told.send(Told::Second(Arc::new(bad))).await.unwrap();
+    }
+    let mut next = (*state(true)).clone();
+    next.stable = Some(placed(3));
+    bench.state.send_replace(Arc::new(next));
+    bench.feed(300..301).await;
+
+    let calibration = bench.calibrated().await;
+
+    assert!(calibration.error_rate <= 0.001, "{}", calibration.error_rate);
+    let alone = calibration.seasons.expect("errors are known").rate(0);
+    assert!(alone.is_some_and(|rate| rate > 0.1), "{alone:?}");
+}

@@ -244,9 +244,11 @@ impl Ring {
         (self.first + skipped as u64..).zip(self.packed.iter().skip(skipped))
     }
 
-    pub(super) fn sum(&self) -> Group {
+    /// Returns the sum of the blocks from a number on.
+    pub(super) fn sum_since(&self, number: u64) -> Group {
         let mut sum = Group::default();
-        self.unpacked().flatten().for_each(|group| sum.add(&group));
+        let skipped = self.len() - self.len_since(number);
+        self.unpacked().skip(skipped).flatten().for_each(|group| sum.add(&group));
         sum
     }
 

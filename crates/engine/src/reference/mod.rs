@@ -118,7 +118,16 @@ impl Reference {
 
     /// Returns requests and errors of all blocks.
     pub fn tally(&self) -> Tally {
-        let Group { requests, errors, repeated, .. } = self.known.ring.sum();
+        self.tally_since(0)
+    }
+
+    /// Returns the same of the revision last added alone.
+    pub fn tally_of_present(&self) -> Tally {
+        self.tally_since(self.known.revision_since)
+    }
+
+    fn tally_since(&self, block: u64) -> Tally {
+        let Group { requests, errors, repeated, .. } = self.known.ring.sum_since(block);
         let (requests, errors) = (u64::from(requests), u64::from(errors));
         Tally { requests, errors, errors_once: errors - u64::from(repeated).min(errors) }
     }

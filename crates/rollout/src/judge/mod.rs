@@ -32,4 +32,4 @@ pub use record::{
     ClientErrorCounts, ClientErrors, FAILURES_MAX, FailingRequest, Once, ProbeCounts, Record, Slow,
 };
 pub use shared::SAMPLE_MIN;
-pub use watch::{Judge, SlowFrom, policy_for};
+pub use watch::{Judge, SlowFrom, cold_rate, policy_for};

@@ -281,7 +281,7 @@ pub fn policy_for(settings: &JudgeSettings) -> Policy {
 
 /// Returns what a rate is believed to be after `seen` requests and hits. A handful of requests is no reason to believe
 /// that half of them fail: the belief is worth some too.
-pub(super) fn cold_rate(belief: f64, seen: (u64, u64)) -> f64 {
+pub fn cold_rate(belief: f64, seen: (u64, u64)) -> f64 {
     const WORTH: f64 = 10.0;
     (belief * WORTH + seen.1 as f64) / (WORTH + seen.0 as f64)
 }
