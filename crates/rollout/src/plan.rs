@@ -326,6 +326,11 @@ impl RolloutSettings {
         self.bake_min.unwrap_or(BAKE_MIN).min(self.bake_of(step))
     }
 
+    /// Returns how long an early step may last when the evidence is half of what takes the candidate back.
+    pub fn bake_suspected_of(&self, step: usize) -> Millis {
+        Millis(self.bake_max_of(step).0.saturating_mul(BAKE_MAX_TIMES))
+    }
+
     /// Returns how long doubt may make a step last: the last as said, the others in proportion, up to three times.
     pub fn bake_max_of(&self, step: usize) -> Millis {
         let bake = self.bake_of(step);

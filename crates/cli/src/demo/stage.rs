@@ -227,7 +227,6 @@ strategy  = "canary"
 steps     = [5, 25, 100]
 step_bake = "3s"
 bake      = "5s"
-bake_max  = "6s"
 drain     = "5s"
 keep_hot  = "60s"
 

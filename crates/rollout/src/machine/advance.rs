@@ -150,7 +150,10 @@ impl Deployment {
             return BakeEnd::NotYet;
         }
         let until = settings.bake_max_of(step);
-        if watched >= until || self.judge.has_seen_nothing() {
+        // A larger weight is no answer to evidence against the candidate: before one, it gets more time to become clear.
+        let suspected = step < self.last_step() && self.judge.suspects();
+        let waits = suspected && watched < settings.bake_suspected_of(step);
+        if !waits && (watched >= until || self.judge.has_seen_nothing()) {
             return self.end_of_doubt(step);
         }
         if self.extended { BakeEnd::NotYet } else { BakeEnd::Extended { until } }

@@ -75,8 +75,12 @@ impl State {
             }
             Phase::Baking { step } => {
                 let settings = &running.settings;
-                let ends =
-                    [settings.bake_min_of(*step), settings.bake_of(*step), settings.bake_max_of(*step)];
+                let ends = [
+                    settings.bake_min_of(*step),
+                    settings.bake_of(*step),
+                    settings.bake_max_of(*step),
+                    settings.bake_suspected_of(*step),
+                ];
                 moments.extend(ends.iter().filter_map(|end| running.phase_clock.reaches(*end)));
                 moments.extend(deadline);
             }

@@ -54,6 +54,11 @@ impl Judge {
         self.sound().is_some_and(|test| test.log_acting() <= ROUNDING)
     }
 
+    /// Tells whether the evidence against the candidate is half of what takes it back, or more.
+    pub fn suspects(&self) -> bool {
+        self.sound().is_some_and(|test| test.log_acting() >= test.threshold() / 2.0)
+    }
+
     /// Tells whether nothing at all came to the candidate at this weight.
     pub fn has_seen_nothing(&self) -> bool {
         let requests = self.test.as_ref().map_or(0, |test| test.safety().candidate_requests());

@@ -176,6 +176,19 @@ fn a_look_at_one_percent_comes_before_the_first_step_where_it_is_asked_for() {
 }
 
 #[test]
+fn a_step_does_not_end_while_much_speaks_against_the_candidate() {
+    let mut sim = Sim::serving_v1();
+    sim.plan = canary(&[5, 25, 100]);
+    sim.plan.step_bake = Millis::seconds(2);
+    sim.plan.bake_max = Some(sim.plan.bake);
+    sim.scripts.errors.insert("v2".into(), 0.3);
+
+    assert_eq!(sim.ship("v2"), Outcome::RolledBack, "{}", sim.tell());
+    let shifts = sim.happened("traffic_shifted");
+    assert!(shifts <= 2, "{}", sim.tell());
+}
+
+#[test]
 fn a_bake_does_not_end_in_the_second_in_which_the_candidate_begins_to_fail() {
     let mut sim = Sim::serving_v1();
     sim.plan = blue_green();
