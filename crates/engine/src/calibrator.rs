@@ -3,7 +3,7 @@
 //! one takes up to seconds and a deployment does not wait for it.
 
 use crate::clock::Clock;
-use crate::reference::{Blocks, Recent, Reference, Thresholds};
+use crate::reference::{Blocks, Recent, Reference, Tally, Thresholds};
 use crate::run::Message;
 use meter::wire::SecondRecord;
 use rollout::judge::buckets::Boundaries;
@@ -155,7 +155,11 @@ impl Calibrator {
         ahead: &mut Ahead,
     ) -> Calibration {
         let policy = policy_for(&settings.judge);
-        let (service, present) = (reference.tally(), reference.tally_of_present());
+        let service = reference.tally();
+        // The reference learns of a new stable revision with its first second.
+        let stable = self.state.borrow().stable.as_ref().map(|placed| placed.revision);
+        let is_present = Some(reference.present().0) == stable;
+        let present = if is_present { reference.tally_of_present() } else { Tally::default() };
         let latency = reference.boundaries().zip(reference.shares_above());
         Calibration {
             latency: latency.map(|(indexes, slow_rates)| calibration::Thresholds {

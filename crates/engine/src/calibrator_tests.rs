@@ -96,6 +96,13 @@ impl Bench {
         }
     }
 
+    /// Returns when everything that was told before has been counted.
+    async fn counted(&self) {
+        let (reply, answer) = tokio::sync::oneshot::channel();
+        self.told.send(Told::Traffic(Vec::new(), reply)).await.unwrap();
+        answer.await.unwrap();
+    }
+
     async fn calibrated(&mut self) -> Calibration {
         let message = tokio::time::timeout(Duration::from_secs(60), self.mailbox.recv()).await;
         match message.expect("in time").expect("it lives") {
@@ -127,10 +134,10 @@ async fn a_deployment_is_told_what_is_known_and_told_again_when_there_are_thresh
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn four_hours_of_reference_calibrate_every_weight_of_the_rollout() {
     let mut bench = begin();
-    // More than waits in the channel when the deployment begins.
-    bench.feed(0..4 * 3600 + 200).await;
+    bench.feed(0..4 * 3600 + 30).await;
+    bench.counted().await;
     bench.state.send_replace(state(true));
-    bench.feed(4 * 3600 + 200..4 * 3600 + 202).await;
+    bench.feed(4 * 3600 + 30..4 * 3600 + 32).await;
 
     let calibration = bench.calibrated().await;
 
@@ -167,6 +174,7 @@ async fn what_failed_under_a_revision_that_is_gone_is_not_held_for_the_present_o
         bad.arms[0].buckets.iter_mut().take(20).for_each(|bucket| bucket.errors = 1);
         bench.told.send(Told::Second(Arc::new(bad))).await.unwrap();
     }
+    bench.counted().await;
     let mut next = (*state(true)).clone();
     next.stable = Some(placed(3));
     bench.state.send_replace(Arc::new(next));
