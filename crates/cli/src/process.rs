@@ -90,10 +90,20 @@ pub fn write_pid_file(file: &Path, pid: Pid) -> io::Result<()> {
 
 /// Returns when a process started, in clock ticks since boot: field 22 of /proc/PID/stat. Also of a zombie.
 pub fn start_time_of(pid: Pid) -> Option<u64> {
+    stat_field(pid, 22)
+}
+
+/// Returns the processor time a process has used, all threads together, in clock ticks: fields 14 and 15.
+pub fn cpu_time_of(pid: Pid) -> Option<u64> {
+    Some(stat_field(pid, 14)? + stat_field(pid, 15)?)
+}
+
+/// Returns a field of /proc/PID/stat, numbered as in proc(5), from 3 on.
+fn stat_field(pid: Pid, number: usize) -> Option<u64> {
     let stat = std::fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_nonzero())).ok()?;
     // The name (field 2) may contain spaces and parentheses: count from behind the last one.
     let after_name = &stat[stat.rfind(')')? + 1..];
-    after_name.split_whitespace().nth(19)?.parse().ok()
+    after_name.split_whitespace().nth(number - 3)?.parse().ok()
 }
 
 #[cfg(test)]

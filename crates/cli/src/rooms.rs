@@ -3,14 +3,16 @@
 
 use crate::exit::{self, Failure, Mistakes};
 use crate::output;
+use crate::supervisor::pulse::Heart;
 use drivers::paths::StatePaths;
 use edge::EdgeConfig;
-use engine::{EngineConfig, EngineError};
+use engine::{EngineConfig, EngineError, SignOfLife};
 use manifest::Color;
 use manifest::overrides::Overrides;
 use manifest::service::{EnvironmentConfig, Manifest, ServiceConfig};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 /// The verb of our own processes.
 const INTERNAL: &str = "internal";
@@ -67,7 +69,9 @@ pub fn run_edge(paths: &StatePaths) -> Result<(), Failure> {
 /// Lives as the engine. Replicas are started by the very file this process runs.
 pub fn run_engine(paths: &StatePaths, environment: EnvironmentConfig, fresh: bool) -> Result<(), Failure> {
     let shim = vec!["/proc/self/exe".into(), INTERNAL.into()];
-    let config = EngineConfig { paths: paths.clone(), environment, fresh, shim };
+    let heart = Heart::of_stdin();
+    let sign_of_life = SignOfLife(Arc::new(move || heart.iter().for_each(Heart::beat)));
+    let config = EngineConfig { paths: paths.clone(), environment, fresh, shim, sign_of_life };
     engine::run(config).map_err(|error| {
         let EngineError::Start { why, next, .. } = &error;
         Failure::new(exit::REFUSED, error.to_string()).because(why).then(next)

@@ -11,6 +11,7 @@ mod edge_link;
 mod executor;
 mod http;
 pub mod journal;
+pub mod leader;
 mod life;
 mod monitor;
 mod probe;
@@ -23,7 +24,7 @@ mod watcher;
 mod witness;
 
 pub use journal::Damage;
-pub use life::{EngineConfig, EngineError, run};
+pub use life::{EngineConfig, EngineError, SignOfLife, run};
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

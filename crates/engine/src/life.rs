@@ -12,6 +12,7 @@ use manifest::edge::EdgeState;
 use manifest::service::EnvironmentConfig;
 use meter::wire::SecondRecord;
 use std::ffi::OsString;
+use std::fmt;
 use std::fs::{File, TryLockError};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -24,6 +25,8 @@ const EDGE_WITHIN: Duration = Duration::from_secs(5);
 const EDGE_EVERY: Duration = Duration::from_millis(10);
 /// Between rotations of logs and looks at the wall clock.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(5);
+/// Between signs of life: a small share of the silence after which the supervisor takes an engine for hanging.
+const SIGN_EVERY: Duration = Duration::from_secs(1);
 
 /// What an engine needs to know.
 #[derive(Debug, Clone)]
@@ -34,6 +37,18 @@ pub struct EngineConfig {
     pub fresh: bool,
     /// Program and arguments that start a replica or a task: put before the shim's own arguments.
     pub shim: Vec<OsString>,
+    /// Called every second while the engine is able to do anything.
+    pub sign_of_life: SignOfLife,
+}
+
+/// Tells whoever watches the engine that it does not hang.
+#[derive(Clone)]
+pub struct SignOfLife(pub Arc<dyn Fn() + Send + Sync>);
+
+impl fmt::Debug for SignOfLife {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("SignOfLife")
+    }
 }
 
 /// Why the engine could not start.
@@ -63,6 +78,8 @@ pub fn run(config: EngineConfig) -> Result<(), EngineError> {
 
 async fn live(config: EngineConfig) -> Result<(), EngineError> {
     let state_dir = config.paths.root().to_owned();
+    // A task of its own: while journals are read, however long they are, the runtime does this beside it.
+    tokio::spawn(give_signs(config.sign_of_life.clone()));
     let _lock = lock(&config)?;
     let clock = Arc::new(Clock::start());
     let artifacts = Store::open(state_dir.join("artifacts"))
@@ -108,6 +125,13 @@ async fn live(config: EngineConfig) -> Result<(), EngineError> {
         () = shutdown.notified() => {}
     }
     Ok(())
+}
+
+async fn give_signs(sign: SignOfLife) {
+    loop {
+        (sign.0)();
+        tokio::time::sleep(SIGN_EVERY).await;
+    }
 }
 
 /// Holds the state directory for one engine, until the file is closed.

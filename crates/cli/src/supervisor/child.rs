@@ -3,6 +3,7 @@
 
 use crate::exit::{self, Failure};
 use crate::process::{self, Process};
+use crate::supervisor::pulse::Pulse;
 use drivers::paths::StatePaths;
 use rollout::change::Ended;
 use rustix::process::Pid;
@@ -58,6 +59,8 @@ pub struct Child {
     pub pid: Option<Pid>,
     pub start_at: Option<Instant>,
     pub ended: Option<Ended>,
+    /// Where its signs of life arrive; None: it gives none by itself.
+    pub pulse: Option<Pulse>,
     started: Instant,
     ends_in_a_row: u32,
     log_start: u64,
@@ -72,13 +75,14 @@ impl Child {
             pid: None,
             start_at: Some(now),
             ended: None,
+            pulse: None,
             started: now,
             ends_in_a_row: 0,
             log_start: 0,
         }
     }
 
-    /// Starts it: own process group, log for output, nothing for input.
+    /// Starts it: own process group, log for output; over its input the engine gives signs of life.
     pub fn start(&mut self, paths: &StatePaths) -> Result<(), Failure> {
         let name = self.who.name();
         let failed = |error: io::Error| {
@@ -94,12 +98,21 @@ impl Child {
         if std::mem::take(&mut self.fresh) {
             command.arg("--fresh");
         }
-        command.process_group(0).stdin(Stdio::null());
+        command.process_group(0).stdin(self.input().map_err(failed)?);
         command.stdout(log.try_clone().map_err(failed)?).stderr(log);
         // The handle is dropped: the reaper waits for every child alike.
         let pid = Pid::from_child(&command.spawn().map_err(failed)?);
         (self.pid, self.start_at, self.ended, self.started) = (Some(pid), None, None, Instant::now());
         process::write_pid_file(&self.who.pid_file(paths), pid).map_err(failed)
+    }
+
+    fn input(&mut self) -> io::Result<Stdio> {
+        if self.who == Who::Edge {
+            return Ok(Stdio::null());
+        }
+        let (pulse, input) = Pulse::new()?;
+        self.pulse = Some(pulse);
+        Ok(input)
     }
 
     /// Sets when it is tried again after it could not even be started.

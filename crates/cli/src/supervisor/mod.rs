@@ -6,15 +6,18 @@ mod give;
 pub mod listeners;
 pub mod lock;
 mod owner;
+pub mod pulse;
 mod reaper;
 pub mod stop;
 pub mod takeover;
+mod watchdog;
 
 use crate::client::Client;
 use crate::exit::{self, Failure};
 use child::{Child, Who};
 use drivers::paths::StatePaths;
 use engine::api::wire::{Accepted, SettingsRequest, Status};
+use engine::leader::Terms;
 use manifest::edge::EdgeState;
 use manifest::service::Manifest;
 use rustix::process::{Pid, Signal as ProcessSignal};
@@ -24,6 +27,7 @@ use std::time::{Duration, Instant};
 use takeover::Left;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::task::JoinHandle;
+use watchdog::Watchdog;
 
 /// How long edge and engine may take to answer after `up`: reading a long journal is the slowest part.
 pub const START_MAX: Duration = Duration::from_secs(30);
@@ -66,6 +70,7 @@ pub struct Supervisor {
     terminate: Signal,
     interrupt: Signal,
     log_look: Instant,
+    watchdog: Watchdog,
     /// Whether an end is what is wanted.
     stopping: bool,
     say: fn(&str),
@@ -111,6 +116,7 @@ impl Supervisor {
             terminate: signal(SignalKind::terminate()).map_err(deaf)?,
             interrupt: signal(SignalKind::interrupt()).map_err(deaf)?,
             log_look: Instant::now(),
+            watchdog: Watchdog::new(Terms::configured()),
             stopping: false,
             say,
         })
@@ -271,7 +277,7 @@ impl Supervisor {
 
     /// Sleeps until something happens, at most `limit`, and takes care of it.
     async fn wake(&mut self, limit: Duration) -> Woken {
-        let mut until = (Instant::now() + limit).min(self.log_look + LOG_LOOK);
+        let mut until = (Instant::now() + limit).min(self.log_look + LOG_LOOK).min(self.watchdog.due);
         for due in [self.edge.start_at, self.engine.start_at].into_iter().flatten() {
             until = until.min(due);
         }
@@ -281,8 +287,24 @@ impl Supervisor {
             _ = self.interrupt.recv() => return Woken::Stop,
             () = tokio::time::sleep_until(until.into()) => {}
         }
+        self.replace_who_hangs().await;
         self.look_at_logs();
         Woken::Again
+    }
+
+    /// Kills a child that hangs. Its end is taken in like any other, and it starts again.
+    async fn replace_who_hangs(&mut self) {
+        for (who, looks) in self.watchdog.look(&self.paths, &self.edge, &self.engine).await {
+            let Some(process) = self.child(who).process() else { continue };
+            (self.say)(&format!(
+                "the {} hangs: no sign of life from process {} for {looks} s; killing it",
+                who.name(),
+                process.pid.as_raw_nonzero()
+            ));
+            if let Err(error) = process.signal(ProcessSignal::KILL) {
+                (self.say)(&format!("cannot kill the {}: {error}", who.name()));
+            }
+        }
     }
 
     fn start_due(&mut self) -> Result<(), Failure> {

@@ -9,6 +9,7 @@ mod bad_input;
 mod disk;
 mod edge_path;
 mod follow;
+mod hangs;
 #[allow(dead_code)]
 #[path = "../whole/harness.rs"]
 mod harness;
