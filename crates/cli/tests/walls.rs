@@ -16,7 +16,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("engine", &["rollout", "manifest", "meter", "drivers"]),
     ("medeclipse", &["rollout", "manifest", "meter", "drivers", "edge", "engine", "sim"]),
     ("clinic", &[]),
-    ("sim", &["rollout"]),
+    ("sim", &["rollout", "manifest", "drivers", "engine"]),
 ];
 
 /// Outside crates of the pure rooms: nothing that knows a clock, a socket or a file.

@@ -1,7 +1,8 @@
 //! Holds one target's state and journal: the only writer of its events. A plain struct; `run` is the task around it.
 //! Opening it and living on are the same: events are applied.
 
-use crate::journal::{Damage, Journal, JournalError};
+use crate::journal::{Damage, Disk, DiskError, Journal, JournalError, Sqlite};
+use crate::lease::Lease;
 use crate::views::history::History;
 use rollout::event::{Event, EventRecord};
 use rollout::machine::{Answer, Fact, OperatorCommand, Refusal, State};
@@ -12,11 +13,19 @@ use std::path::Path;
 /// contradict each other.
 const FOLLOWING_MAX: usize = 64;
 
+/// Readings of a journal before its lease is given up to somebody who takes it again and again.
+const TAKE_MAX: usize = 4;
+
 /// One target: what it is, and how it came to be.
-pub struct Controller {
+pub struct Controller<D = Sqlite> {
     pub state: State,
     pub history: History,
-    journal: Journal,
+    journal: Journal<D>,
+    owner: String,
+    /// The edge may have seen an epoch this journal never recorded (its event was lost with the disk's cache).
+    accepted: u64,
+    /// The lease has been taken. Not yet: nothing could be written since this was opened.
+    taken: bool,
 }
 
 /// How a command ended.
@@ -43,7 +52,7 @@ pub enum CommandError {
 }
 
 impl Controller {
-    /// Opens the target: every event of its journal is applied, and the lease taken.
+    /// Opens the target's file: every event of its journal is applied, and the lease taken.
     pub fn open(
         folder: &Path,
         target: &Target,
@@ -51,21 +60,60 @@ impl Controller {
         owner: &str,
         now: Millis,
     ) -> Result<Self, Damage> {
+        Self::open_on(Journal::disk(folder, target, accepted)?, target, accepted, owner, now)
+    }
+}
+
+impl<D: Disk> Controller<D> {
+    /// The same on any disk.
+    pub fn open_on(
+        disk: D,
+        target: &Target,
+        accepted: Option<Generation>,
+        owner: &str,
+        now: Millis,
+    ) -> Result<Self, Damage> {
         let mut state = State::new(target.clone());
         let mut history = History::default();
-        let journal = Journal::open(folder, target, accepted, |record| {
+        let journal = Journal::read(disk, target, accepted, |record| {
             state.apply(&record.event, record.seq, record.at);
             history.add(record);
         })?;
-        let mut controller = Self { state, history, journal };
-        // The edge may have seen an epoch this journal never recorded (its event was lost with the disk's cache).
-        let epoch = controller.state.epoch.max(accepted.map_or(0, |accepted| accepted.epoch)) + 1;
-        let taken = Event::LeaseTaken { epoch, owner: owner.to_owned() };
+        let accepted = accepted.map_or(0, |accepted| accepted.epoch);
+        let owner = owner.to_owned();
+        let mut controller = Self { state, history, journal, owner, accepted, taken: false };
         // A journal that cannot be written does not stop what runs: the target is served and refuses commands.
-        if controller.append(&taken, &engine(), now).is_err() {
-            controller.state.epoch = epoch;
+        if controller.take(now)?.is_err() {
+            controller.state.epoch = controller.state.epoch.max(accepted) + 1;
         }
         Ok(controller)
+    }
+
+    /// Takes the lease and records that. What another engine wrote before it lost the lease is applied first.
+    fn take(&mut self, now: Millis) -> Result<Result<EventRecord, JournalError>, Damage> {
+        let mut tries = 0;
+        loop {
+            let seen = match self.journal.lease() {
+                Ok(seen) => seen,
+                Err(error) => return Ok(Err(error)),
+            };
+            let (state, history) = (&mut self.state, &mut self.history);
+            self.journal.catch_up(|record| {
+                state.apply(&record.event, record.seq, record.at);
+                history.add(record);
+            })?;
+            let known = self.state.epoch.max(self.accepted);
+            let lease = Lease::after(seen.as_ref(), known, &self.owner, now);
+            tries += 1;
+            match self.journal.take(seen.as_ref(), &lease, &engine(), now) {
+                Ok(record) => {
+                    self.taken = true;
+                    return Ok(Ok(self.follow(record)));
+                }
+                Err(JournalError { source: DiskError::Moved, .. }) if tries < TAKE_MAX => {}
+                Err(error) => return Ok(Err(error)),
+            }
+        }
     }
 
     /// Takes one fact in. Returns what happened because of it, and the error that kept more from happening.
@@ -110,11 +158,25 @@ impl Controller {
     }
 
     fn append(&mut self, event: &Event, actor: &Actor, now: Millis) -> Result<EventRecord, JournalError> {
+        if !self.taken {
+            self.take_late(now)?;
+        }
         let deployment = self.state.deployment_of(event);
         let record = self.journal.append(event, deployment.as_ref(), actor, now)?;
+        Ok(self.follow(record))
+    }
+
+    /// Takes the lease that could not be taken when the target was opened.
+    fn take_late(&mut self, now: Millis) -> Result<(), JournalError> {
+        let path = self.state.target.to_string();
+        let broken = |damage: Damage| JournalError { path, source: DiskError::Other(damage.to_string()) };
+        self.take(now).map_err(broken)?.map(drop)
+    }
+
+    fn follow(&mut self, record: EventRecord) -> EventRecord {
         self.state.apply(&record.event, record.seq, record.at);
         self.history.add(&record);
-        Ok(record)
+        record
     }
 }
 

@@ -3,21 +3,25 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod api;
+pub mod board;
 mod calibrator;
 mod clock;
-mod controller;
+pub mod controller;
 mod deploy;
 mod edge_link;
 mod executor;
 mod http;
 pub mod journal;
 pub mod leader;
+pub mod lease;
 mod life;
 mod monitor;
-mod probe;
+pub mod probe;
+pub mod pursuit;
 pub mod reference;
 mod run;
 mod samples;
+pub mod sight;
 mod targets;
 mod views;
 mod watcher;

@@ -4,7 +4,7 @@
 use crate::clock::Clock;
 use crate::http::ask_tcp;
 use crate::run::Message;
-use crate::watcher::Seen;
+use crate::sight::Seen;
 use rollout::judge::ProbeCounts;
 use rollout::machine::{MonitorAnswer, MonitorRound, State};
 use rollout::names::{Millis, Revision};

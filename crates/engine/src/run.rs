@@ -4,16 +4,16 @@
 use crate::api::wire::DeploymentView;
 use crate::clock::Clock;
 use crate::controller::{CommandError, Commanded, Controller};
-use crate::executor::Executor;
+use crate::executor::{Executor, locked};
+use crate::pursuit::pursue;
 use crate::samples;
-use crate::watcher::Seen;
+use crate::sight::Seen;
 use drivers::platform::Platform;
 use meter::wire::SecondRecord;
-use rollout::change::{Change, changes};
 use rollout::event::{Event, EventRecord};
 use rollout::judge::{Calibration, ProbeCounts, Record};
-use rollout::machine::{Fact, MonitorRound, OperatorCommand, State, WantedTask};
-use rollout::names::{Actor, Millis, Revision};
+use rollout::machine::{Fact, MonitorRound, OperatorCommand, State};
+use rollout::names::{Actor, Millis};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
@@ -22,10 +22,6 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub const MAILBOX_MAX: usize = 256;
 /// Without any reason to look earlier, a target looks at itself this often.
 const WAKE_AT_LEAST: Duration = Duration::from_secs(5);
-/// A replica that exited is replaced at once the first time, then after this, doubled by each further exit.
-const RELAUNCH_FIRST: Millis = Millis(200);
-const RELAUNCH_MAX: Millis = Millis::seconds(30);
-
 /// What a target can be told.
 pub enum Message {
     Command {
@@ -168,87 +164,12 @@ impl<P: Platform> Life<P> {
         records.iter().for_each(&self.tell);
     }
 
-    /// Compares what should be with what was seen, and begins what differs.
+    /// Begins what differs from what should be.
     fn pursue(&self) {
-        let seen = self.seen.borrow();
-        if seen.look == 0 {
-            return;
-        }
-        let state = &self.controller.state;
-        let now = self.clock.now();
-        let desired = state.desired();
-        let mut world = seen.world.clone();
-        if let Some(edge) = &mut world.edge {
-            // A table on its way may route to these before the next look shows it.
-            edge.routed.extend(self.executor.board.sent_since(seen.began));
-        }
-        for change in changes(&desired, &world) {
-            if self.may_launch(&change, now) {
-                self.executor.make(change, state.generation());
-            }
-        }
-        self.ask(&desired.tasks, &seen);
-        self.route(&seen, now);
-    }
-
-    /// A replica that keeps exiting is replaced ever later.
-    fn may_launch(&self, change: &Change, now: Millis) -> bool {
-        let Change::Launch { placed, .. } = change else { return true };
-        let Some(from) = self.relaunch_from(placed.revision) else { return true };
-        if now < from {
-            let poke = self.executor.poke.clone();
-            let wait = Duration::from_millis(from.since(now).0);
-            tokio::spawn(async move {
-                tokio::time::sleep(wait).await;
-                poke.notify_one();
-            });
-        }
-        now >= from
-    }
-
-    fn relaunch_from(&self, revision: Revision) -> Option<Millis> {
-        let mut exits = self.controller.state.lost.iter().filter(|lost| lost.revision == revision).rev();
-        let last = exits.next()?;
-        let before = exits.count() as u32;
-        let wait = match before {
-            0 => Millis(0),
-            more => Millis(RELAUNCH_FIRST.0.saturating_mul(2u64.saturating_pow(more - 1))).min(RELAUNCH_MAX),
+        let acts = {
+            let mut board = locked(&self.executor.board);
+            pursue(&self.controller.state, &self.seen.borrow(), &mut board, self.clock.now())
         };
-        Some(last.at.plus(wait))
-    }
-
-    fn ask(&self, tasks: &[WantedTask], seen: &Seen) {
-        let running = self.controller.state.deployment.as_ref();
-        self.executor.forget(
-            |id| running.is_some_and(|running| running.id == id.deployment),
-            running.map(|running| running.candidate.revision),
-        );
-        for task in tasks {
-            let WantedTask::Ask { id, revision, path, deadline } = task else { continue };
-            if let Some((_, replica)) = seen.world.presence(*revision).ready().next() {
-                self.executor.ask(
-                    id.clone(),
-                    replica.address,
-                    path.clone(),
-                    Duration::from_millis(deadline.0),
-                );
-            }
-        }
-    }
-
-    fn route(&self, seen: &Seen, now: Millis) {
-        if seen.world.edge.is_none() {
-            return;
-        }
-        let state = &self.controller.state;
-        match state.routes(&seen.world, now) {
-            Some(routes) if seen.table.as_ref() != Some(&routes) => {
-                self.executor.publish(routes, state.generation());
-            }
-            None if seen.table.is_some() && state.stable.is_none() && state.deployment.is_none() => {
-                self.executor.withdraw(state.generation());
-            }
-            _ => {}
-        }
+        acts.into_iter().for_each(|act| self.executor.begin(act));
     }
 }

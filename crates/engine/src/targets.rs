@@ -6,14 +6,15 @@ use crate::calibrator::{Calibrator, SECONDS_MAX, Told, Traffic};
 use crate::clock::Clock;
 use crate::controller::{CommandError, Commanded, Controller};
 use crate::edge_link::EdgeLink;
-use crate::executor::{Board, Executor};
+use crate::executor::{Executor, SharedBoard};
 use crate::journal::Damage;
 use crate::life::EngineConfig;
 use crate::monitor::Asker;
 use crate::reference::Reference;
 use crate::run::{Life, MAILBOX_MAX, Message};
 use crate::samples;
-use crate::watcher::{Seen, Watcher};
+use crate::sight::Seen;
+use crate::watcher::Watcher;
 use crate::witness::Witness;
 use drivers::artifacts::Store;
 use drivers::platform::Platform;
@@ -144,7 +145,7 @@ impl<P: Platform + Wakes> Targets<P> {
         let (state_sender, state) = watch::channel(Arc::new(controller.state.clone()));
         let (seen_sender, seen) = watch::channel(Seen::default());
         let poke = Arc::new(Notify::new());
-        let board = Arc::new(Board::default());
+        let board = SharedBoard::default();
         let heads = self.heads.clone();
         let life = Life {
             controller,
@@ -153,6 +154,7 @@ impl<P: Platform + Wakes> Targets<P> {
                 platform: self.platform.clone(),
                 edge: self.edge.clone(),
                 board: board.clone(),
+                clock: self.clock.clone(),
                 poke: poke.clone(),
             },
             mailbox: inbox,
@@ -168,6 +170,7 @@ impl<P: Platform + Wakes> Targets<P> {
             platform: self.platform.clone(),
             edge: self.edge.clone(),
             board,
+            clock: self.clock.clone(),
             state: state.clone(),
             seen: seen_sender,
             poke: poke.clone(),

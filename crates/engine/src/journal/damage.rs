@@ -1,13 +1,12 @@
-//! Checks a journal from its first row to its last, and says what is wrong with one that cannot be trusted.
+//! Checks a journal row by row, and says what is wrong with one that cannot be trusted.
 //! A damaged target goes on serving what the edge serves; nothing of it is changed until a person has looked.
 
 use super::Head;
-use super::chain::{self, GENESIS};
-use super::reader::{StoredRow, record};
+use super::chain;
+use super::disk::StoredRow;
+use super::reader::record;
 use rollout::event::EventRecord;
-use rollout::names::{Generation, Millis, Target};
-use rusqlite::Connection;
-use std::path::Path;
+use rollout::names::{Generation, Target};
 
 /// Why the journal of a target is not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -19,23 +18,23 @@ pub struct Damage {
 }
 
 impl Damage {
-    fn of(path: &Path, why: String, next: &str) -> Self {
-        Self { what: format!("use the journal {}", path.display()), why, next: next.to_owned() }
+    fn of(name: &str, why: String, next: &str) -> Self {
+        Self { what: format!("use the journal {name}"), why, next: next.to_owned() }
     }
 
-    pub(super) fn missing(path: &Path, accepted: Option<Generation>) -> Self {
+    pub(super) fn missing(name: &str, accepted: Option<Generation>) -> Self {
         let known = accepted.unwrap_or_default();
         Self::of(
-            path,
+            name,
             format!("the file is gone or empty, but the edge serves what it wrote at generation {known}"),
             "put the file back from a backup; requests are served meanwhile. To begin anew: `medeclipse down`, remove STATE/edge, `medeclipse up`",
         )
     }
 
-    pub(super) fn behind(path: &Path, head: u64, accepted: Option<Generation>) -> Self {
+    pub(super) fn behind(name: &str, head: u64, accepted: Option<Generation>) -> Self {
         let known = accepted.unwrap_or_default();
         Self::of(
-            path,
+            name,
             format!(
                 "it ends at event {head}, but the edge has accepted generation {known}: events are missing"
             ),
@@ -43,17 +42,18 @@ impl Damage {
         )
     }
 
-    pub(super) fn unreadable(path: &Path, why: &str) -> Self {
+    /// What is stored cannot be what was written.
+    pub fn unreadable(name: &str, why: &str) -> Self {
         Self::of(
-            path,
+            name,
             why.to_owned(),
             "requests are served meanwhile; put the file back from a backup, or move it away and remove the target's file in STATE/edge to begin anew",
         )
     }
 
-    pub(super) fn newer(path: &Path, found: u32, known: u32) -> Self {
+    pub(super) fn newer(name: &str, found: u32, known: u32) -> Self {
         Self::of(
-            path,
+            name,
             format!("it has schema {found}, and this medeclipse knows schemas up to {known}"),
             "use the newer medeclipse that wrote it; requests are served meanwhile",
         )
@@ -64,43 +64,15 @@ impl Damage {
     }
 }
 
-/// Checks the whole file and calls `each` with every record. Returns the head.
-pub fn verify(
-    connection: &Connection,
-    path: &Path,
-    target: &Target,
-    mut each: impl FnMut(&EventRecord),
-) -> Result<Head, Damage> {
-    let broken = |error: rusqlite::Error| Damage::unreadable(path, &error.to_string());
-    let answer: String =
-        connection.pragma_query_value(None, "quick_check", |row| row.get(0)).map_err(broken)?;
-    if answer != "ok" {
-        return Err(Damage::unreadable(path, &format!("its check says: {answer}")));
-    }
-    let owner: String = connection
-        .query_row("SELECT value FROM about WHERE key = 'target'", [], |row| row.get(0))
-        .map_err(broken)?;
-    if owner != target.to_string() {
-        return Err(Damage::unreadable(path, &format!("it belongs to {owner}")));
-    }
-    let mut head = Head { seq: 0, at: Millis(0), hash: GENESIS.to_owned() };
-    let mut statement = connection.prepare(StoredRow::SELECT_ALL).map_err(broken)?;
-    let mut rows = statement.query([]).map_err(broken)?;
-    while let Some(row) = rows.next().map_err(broken)? {
-        let stored = StoredRow::read(row).map_err(broken)?;
-        head = follow(&head, &stored, path, target, &mut each)?;
-    }
-    Ok(head)
-}
-
-fn follow(
+/// Takes one row in: it must follow on `head` and be what was written. Returns the new head.
+pub(super) fn follow(
     head: &Head,
     stored: &StoredRow,
-    path: &Path,
+    name: &str,
     target: &Target,
     each: &mut impl FnMut(&EventRecord),
 ) -> Result<Head, Damage> {
-    let at_fault = |why: String| Damage::unreadable(path, &format!("event {}: {why}", stored.seq));
+    let at_fault = |why: String| Damage::unreadable(name, &format!("event {}: {why}", stored.seq));
     if stored.seq != head.seq + 1 {
         return Err(at_fault(format!("event {} should come here", head.seq + 1)));
     }

@@ -1,31 +1,36 @@
-//! Remembers: one SQLite file per target, appended and never changed, every row chained to the one before.
-//! Repairs nothing and empties nothing; a file that does not verify is reported as damaged, see `damage`.
+//! Remembers: the rows of one target, appended and never changed, every row chained to the one before.
+//! Repairs nothing; what does not verify is reported as damaged, see `damage`. Where the rows lie is a `disk`'s business.
 
 mod chain;
 mod damage;
+mod disk;
 mod reader;
 mod schema;
+mod sqlite;
 
 pub use chain::GENESIS;
 pub use damage::Damage;
+pub use disk::{Disk, DiskError, StoredRow};
 pub use reader::Reader;
 pub use schema::SCHEMA_VERSION;
+pub use sqlite::Sqlite;
 
+use crate::lease::Lease;
 use rollout::event::{EVENT_VERSION, Event, EventRecord};
 use rollout::names::{Actor, DeploymentId, Generation, Millis, Target};
-use rusqlite::{Connection, params};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 /// How long a write waits for a reader's checkpoint before it gives up.
 const BUSY: Duration = Duration::from_secs(5);
 
-/// The journal of one target. One writer: whoever holds this.
-pub struct Journal {
-    connection: Connection,
-    path: PathBuf,
+/// The journal of one target. One writer: whoever holds the lease.
+pub struct Journal<D = Sqlite> {
+    disk: D,
     target: Target,
     head: Head,
+    /// The epoch of the lease this writes under; 0: none has been taken.
+    epoch: u64,
 }
 
 /// The last row: what the next one is chained to.
@@ -42,20 +47,12 @@ pub struct Head {
 pub struct JournalError {
     pub path: String,
     #[source]
-    pub source: rusqlite::Error,
+    pub source: DiskError,
 }
 
 impl JournalError {
     pub fn next(&self) -> String {
-        match self.source.sqlite_error_code() {
-            Some(rusqlite::ErrorCode::DiskFull) => {
-                "free space on the disk of the state directory; serving goes on meanwhile".to_owned()
-            }
-            Some(rusqlite::ErrorCode::ReadOnly | rusqlite::ErrorCode::CannotOpen) => {
-                "make the state directory writable; serving goes on meanwhile".to_owned()
-            }
-            _ => "see `medeclipse status` and the engine's log in the state directory".to_owned(),
-        }
+        self.source.next().to_owned()
     }
 }
 
@@ -65,7 +62,7 @@ impl Journal {
         folder.join(format!("{target}.db"))
     }
 
-    /// Opens the journal, or makes an empty one, and checks all of it: the file, its schema, the chain, and that
+    /// Opens the file, or makes an empty one, and checks all of it: the file, its schema, the chain, and that
     /// its head is at or past what the edge last accepted. `each` is called with every record, in order.
     pub fn open(
         folder: &Path,
@@ -73,28 +70,88 @@ impl Journal {
         accepted: Option<Generation>,
         each: impl FnMut(&EventRecord),
     ) -> Result<Self, Damage> {
+        Self::read(Self::disk(folder, target, accepted)?, target, accepted, each)
+    }
+
+    /// Opens the file of a target.
+    pub fn disk(folder: &Path, target: &Target, accepted: Option<Generation>) -> Result<Sqlite, Damage> {
         let path = Self::path(folder, target);
         // An empty file would become an empty journal: it is damage where there was one, and is left as it is.
         let has_content = std::fs::metadata(&path).is_ok_and(|file| file.len() > 0);
         if !has_content && accepted.is_some_and(|accepted| accepted.seq > 0) {
-            return Err(Damage::missing(&path, accepted));
+            return Err(Damage::missing(&path.display().to_string(), accepted));
         }
-        std::fs::create_dir_all(folder).map_err(|error| Damage::unreadable(&path, &error.to_string()))?;
-        let connection =
-            Connection::open(&path).map_err(|error| Damage::unreadable(&path, &error.to_string()))?;
-        schema::prepare(&connection, &path, target)?;
-        let head = damage::verify(&connection, &path, target, each)?;
-        if accepted.is_some_and(|accepted| accepted.seq > head.seq) {
-            return Err(Damage::behind(&path, head.seq, accepted));
+        Sqlite::open(path, target)
+    }
+}
+
+impl<D: Disk> Journal<D> {
+    /// Reads all there is, checks the chain, and that its head is at or past what the edge last accepted.
+    pub fn read(
+        disk: D,
+        target: &Target,
+        accepted: Option<Generation>,
+        each: impl FnMut(&EventRecord),
+    ) -> Result<Self, Damage> {
+        let head = Head { seq: 0, at: Millis(0), hash: GENESIS.to_owned() };
+        let mut journal = Self { disk, target: target.clone(), head, epoch: 0 };
+        journal.catch_up(each)?;
+        if accepted.is_some_and(|accepted| accepted.seq > journal.head.seq) {
+            return Err(Damage::behind(&journal.disk.name(), journal.head.seq, accepted));
         }
-        Ok(Self { connection, path, target: target.clone(), head })
+        Ok(journal)
+    }
+
+    /// Reads what somebody else has written since.
+    pub fn catch_up(&mut self, mut each: impl FnMut(&EventRecord)) -> Result<(), Damage> {
+        let (name, mut head) = (self.disk.name(), self.head.clone());
+        self.disk.rows(self.head.seq, &mut |stored| {
+            head = damage::follow(&head, &stored, &name, &self.target, &mut each)?;
+            Ok(())
+        })?;
+        self.head = head;
+        Ok(())
     }
 
     pub fn head(&self) -> &Head {
         &self.head
     }
 
-    /// Appends one event; when it returns, the event is on disk.
+    /// Returns the epoch this writes under.
+    pub fn epoch(&self) -> u64 {
+        self.epoch
+    }
+
+    pub fn lease(&self) -> Result<Option<Lease>, JournalError> {
+        self.disk.lease().map_err(|source| self.error(source))
+    }
+
+    /// Takes the lease from the one that was `seen`, and records that: from here on nobody else writes.
+    pub fn take(
+        &mut self,
+        seen: Option<&Lease>,
+        lease: &Lease,
+        actor: &Actor,
+        at: Millis,
+    ) -> Result<EventRecord, JournalError> {
+        let event = Event::LeaseTaken { epoch: lease.epoch, owner: lease.owner.clone() };
+        let (record, row) = self.next(&event, None, actor, at);
+        self.disk.take(seen, lease, &row).map_err(|source| self.error(source))?;
+        self.epoch = lease.epoch;
+        Ok(self.follow(record))
+    }
+
+    /// Promises to hold the lease until then. False: it has been taken.
+    pub fn renew(&mut self, until: Millis) -> Result<bool, JournalError> {
+        self.disk.renew(self.epoch, until).map_err(|source| self.error(source))
+    }
+
+    /// Gives the lease back.
+    pub fn release(&mut self) -> Result<(), JournalError> {
+        self.disk.release(self.epoch).map_err(|source| self.error(source))
+    }
+
+    /// Appends one event; when it returns, the event is on disk. Refused when the lease has been taken.
     pub fn append(
         &mut self,
         event: &Event,
@@ -102,6 +159,19 @@ impl Journal {
         actor: &Actor,
         at: Millis,
     ) -> Result<EventRecord, JournalError> {
+        let (record, row) = self.next(event, deployment, actor, at);
+        self.disk.insert(&row, self.epoch).map_err(|source| self.error(source))?;
+        Ok(self.follow(record))
+    }
+
+    /// Returns the record that would follow on the head, and its row.
+    fn next(
+        &self,
+        event: &Event,
+        deployment: Option<&DeploymentId>,
+        actor: &Actor,
+        at: Millis,
+    ) -> (EventRecord, StoredRow) {
         let mut record = EventRecord {
             v: EVENT_VERSION,
             seq: self.head.seq + 1,
@@ -115,29 +185,27 @@ impl Journal {
         };
         let body = serde_json::to_string(event).expect("BUG: every event can be written as JSON");
         record.hash = chain::hash(&record, &body);
-        self.insert(&record, &body)?;
-        self.head = Head { seq: record.seq, at: record.at, hash: record.hash.clone() };
-        Ok(record)
+        let row = StoredRow {
+            v: record.v,
+            seq: record.seq,
+            at: record.at.0,
+            deployment: deployment.map(|id| id.as_str().to_owned()),
+            actor: actor.as_str().to_owned(),
+            kind: event.kind().to_owned(),
+            body,
+            prev_hash: record.prev_hash.clone(),
+            hash: record.hash.clone(),
+        };
+        (record, row)
     }
 
-    fn insert(&self, record: &EventRecord, body: &str) -> Result<(), JournalError> {
-        let insert = || {
-            let mut statement = self.connection.prepare_cached(
-                "INSERT INTO events (seq, v, at, deployment, actor, kind, body, prev_hash, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
-            )?;
-            statement.execute(params![
-                record.seq,
-                record.v,
-                record.at.0,
-                record.deployment.as_ref().map(DeploymentId::as_str),
-                record.actor.as_str(),
-                record.event.kind(),
-                body,
-                record.prev_hash,
-                record.hash,
-            ])
-        };
-        insert().map(|_| ()).map_err(|source| JournalError { path: self.path.display().to_string(), source })
+    fn follow(&mut self, record: EventRecord) -> EventRecord {
+        self.head = Head { seq: record.seq, at: record.at, hash: record.hash.clone() };
+        record
+    }
+
+    fn error(&self, source: DiskError) -> JournalError {
+        JournalError { path: self.disk.name(), source }
     }
 }
 

@@ -1,9 +1,10 @@
 //! Reads a journal beside its writer, for those who follow or look back. Changes nothing.
 
+use super::disk::StoredRow;
 use super::{BUSY, Journal};
 use rollout::event::{Event, EventRecord};
 use rollout::names::{Actor, DeploymentId, Millis, Target};
-use rusqlite::{Connection, OpenFlags, Params, Row, params};
+use rusqlite::{Connection, OpenFlags, Params, params};
 use std::path::Path;
 
 /// A second connection to a journal.
@@ -52,40 +53,6 @@ impl Reader {
             }
         }
         Ok(records)
-    }
-}
-
-/// A row as it is stored.
-pub(super) struct StoredRow {
-    pub v: u32,
-    pub seq: u64,
-    pub at: u64,
-    pub deployment: Option<String>,
-    pub actor: String,
-    pub body: String,
-    pub prev_hash: String,
-    pub hash: String,
-}
-
-impl StoredRow {
-    pub const SELECT_ALL: &str =
-        "SELECT v, seq, at, deployment, actor, body, prev_hash, hash FROM events ORDER BY seq";
-    pub const SELECT_AFTER: &str = "SELECT v, seq, at, deployment, actor, body, prev_hash, hash FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2";
-
-    pub const SELECT_OF_DEPLOYMENT: &str = "SELECT v, seq, at, deployment, actor, body, prev_hash, hash FROM events WHERE seq > ?1 AND deployment = ?3 ORDER BY seq LIMIT ?2";
-    pub const SELECT_WITHOUT_EVIDENCE: &str = "SELECT v, seq, at, deployment, actor, body, prev_hash, hash FROM events WHERE seq > ?1 AND kind <> 'evidence_added' ORDER BY seq LIMIT ?2";
-
-    pub fn read(row: &Row<'_>) -> Result<Self, rusqlite::Error> {
-        Ok(Self {
-            v: row.get(0)?,
-            seq: row.get(1)?,
-            at: row.get(2)?,
-            deployment: row.get(3)?,
-            actor: row.get(4)?,
-            body: row.get(5)?,
-            prev_hash: row.get(6)?,
-            hash: row.get(7)?,
-        })
     }
 }
 

@@ -29,20 +29,23 @@ CREATE TRIGGER events_are_never_removed BEFORE DELETE ON events BEGIN SELECT RAI
 
 /// Makes the file ready for use: durable settings, and the tables when it is empty.
 pub fn prepare(connection: &Connection, path: &Path, target: &Target) -> Result<(), Damage> {
-    let broken = |error: rusqlite::Error| Damage::unreadable(path, &error.to_string());
+    let broken = |error: rusqlite::Error| Damage::unreadable(&path.display().to_string(), &error.to_string());
     connection.busy_timeout(super::BUSY).map_err(broken)?;
     let version: u32 = pragma(connection, "user_version").map_err(broken)?;
     let tables: u32 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0)).map_err(broken)?;
     if version > SCHEMA_VERSION {
-        return Err(Damage::newer(path, version, SCHEMA_VERSION));
+        return Err(Damage::newer(&path.display().to_string(), version, SCHEMA_VERSION));
     }
     connection.pragma_update(None, "journal_mode", "WAL").map_err(broken)?;
     connection.pragma_update(None, "synchronous", "FULL").map_err(broken)?;
     connection.pragma_update(None, "foreign_keys", "ON").map_err(broken)?;
     match (version, tables) {
         (0, 0) => create(connection, target).map_err(broken),
-        (0, _) => Err(Damage::unreadable(path, "the file holds tables that are not a journal's")),
+        (0, _) => Err(Damage::unreadable(
+            &path.display().to_string(),
+            "the file holds tables that are not a journal's",
+        )),
         _ => Ok(()),
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
 use rollout::event::Event;
+use rusqlite::Connection;
 use std::fs;
 
 fn target() -> Target {
@@ -132,4 +133,45 @@ fn rows_can_be_neither_changed_nor_removed_by_mistake() {
 
     assert!(connection.execute("DELETE FROM events WHERE seq = 1", []).is_err());
     assert!(connection.execute("UPDATE events SET at = 0", []).is_err());
+}
+
+fn taken(journal: &mut Journal, seen: Option<&Lease>, owner: &str) -> Lease {
+    let lease = Lease::after(seen, 0, owner, Millis(9));
+    journal.take(seen, &lease, &Actor::from("engine"), Millis(9)).unwrap();
+    lease
+}
+
+#[test]
+fn o11_whoever_has_lost_the_lease_writes_nothing_any_more() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut old, _) = open(folder.path()).unwrap();
+    let lease = taken(&mut old, None, "old");
+    let (mut new, read) = open(folder.path()).unwrap();
+    assert_eq!(read.last().map(|record| record.event.kind()), Some("lease_taken"));
+    let newer = taken(&mut new, Some(&lease), "new");
+
+    let refused = old.append(&Event::Paused, None, &Actor::from("a"), Millis(10)).err().unwrap();
+
+    assert!(matches!(&refused.source, DiskError::Lost(Some(lost)) if *lost == newer), "{refused:?}");
+    assert!(!old.renew(Millis(20)).unwrap());
+    old.release().unwrap();
+    assert_eq!(new.lease().unwrap(), Some(newer));
+    new.append(&Event::Paused, None, &Actor::from("a"), Millis(10)).unwrap();
+    assert_eq!(open(folder.path()).unwrap().1.len(), 3);
+}
+
+#[test]
+fn r25_of_two_that_take_the_same_lease_one_gets_it_and_the_other_reads_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let (mut one, _) = open(folder.path()).unwrap();
+    let (mut two, _) = open(folder.path()).unwrap();
+    let lease = taken(&mut one, None, "one");
+
+    let late = Lease::after(None, 0, "two", Millis(9));
+    let refused = two.take(None, &late, &Actor::from("engine"), Millis(9)).err().unwrap();
+
+    assert!(matches!(refused.source, DiskError::Moved), "{refused:?}");
+    two.catch_up(|record| assert_eq!(record.seq, 1)).unwrap();
+    taken(&mut two, Some(&lease), "two");
+    assert_eq!(two.head().seq, 2);
 }

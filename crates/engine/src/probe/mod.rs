@@ -27,7 +27,31 @@ pub struct Answers {
 }
 
 /// What is said of a replica as soon as it has been ready once.
-const READY: Answers = Answers { ready: true, faltering: false, failing: false };
+pub const READY: Answers = Answers { ready: true, faltering: false, failing: false };
+
+/// Counts the failures in a row of a replica that has been ready once.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Row {
+    not_ready: u32,
+    not_live: u32,
+    /// As many answers as take readiness away give steadiness back: what is shared comes back for one before the other.
+    until_steady: u32,
+}
+
+impl Row {
+    /// Counts one pair of answers, and says what the row says now.
+    pub fn add(&mut self, is_ready: bool, is_live: bool) -> Answers {
+        let count = |failures: u32, is_well: bool| if is_well { 0 } else { failures.saturating_add(1) };
+        self.not_ready = count(self.not_ready, is_ready);
+        self.not_live = count(self.not_live, is_live);
+        self.until_steady = if is_ready { self.until_steady.saturating_sub(1) } else { FAILURES_MAX };
+        Answers {
+            ready: self.not_ready < FAILURES_MAX,
+            faltering: self.until_steady > 0,
+            failing: self.not_live >= FAILURES_MAX,
+        }
+    }
+}
 
 type Board = Arc<Mutex<BTreeMap<ReplicaId, Answers>>>;
 
@@ -116,19 +140,12 @@ impl Probe {
             tokio::time::sleep(FIRST_EVERY).await;
         }
         self.post(READY);
-        let (mut not_ready, mut not_live) = (0, 0);
-        // As many answers as take readiness away give steadiness back: what is shared comes back for one before the other.
-        let mut until_steady = 0u32;
+        let mut row = Row::default();
         loop {
             tokio::time::sleep(Duration::from_millis(self.health.interval.0)).await;
-            not_ready = if self.well(self.health.ready.as_deref()).await { 0 } else { not_ready + 1 };
-            not_live = if self.well(self.health.live.as_deref()).await { 0 } else { not_live + 1 };
-            until_steady = if not_ready > 0 { FAILURES_MAX } else { until_steady.saturating_sub(1) };
-            self.post(Answers {
-                ready: not_ready < FAILURES_MAX,
-                faltering: until_steady > 0,
-                failing: not_live >= FAILURES_MAX,
-            });
+            let is_ready = self.well(self.health.ready.as_deref()).await;
+            let is_live = self.well(self.health.live.as_deref()).await;
+            self.post(row.add(is_ready, is_live));
         }
     }
 
