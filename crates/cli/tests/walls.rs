@@ -17,6 +17,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("medeclipse", &["rollout", "manifest", "meter", "drivers", "edge", "engine", "sim"]),
     ("clinic", &[]),
     ("sim", &["rollout", "manifest", "drivers", "engine"]),
+    ("noise", &[]),
 ];
 
 /// Outside crates of the pure rooms: nothing that knows a clock, a socket or a file.
@@ -24,6 +25,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("rollout", &["libm", "schemars", "serde", "thiserror"]),
     ("meter", &["serde"]),
     ("sim", &["libm", "rand_distr", "rand_pcg"]),
+    ("noise", &["rand_pcg", "rustix"]),
     ("manifest", &["annotate-snippets", "schemars", "serde", "serde_json", "strsim", "thiserror", "toml"]),
 ];
 

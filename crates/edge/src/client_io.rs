@@ -1,5 +1,6 @@
 //! Carries a client's bytes, ends connections that wait too long, and notes requests whose length is ambiguous.
-//! Refuses nothing itself: an expired wait looks like the client's end of stream, which hyper closes cleanly when idle.
+//! Refuses only a body whose end two parsers would see in two places. An expired wait looks like the client's end of stream,
+//! which hyper closes cleanly when idle.
 
 use crate::config::Waits;
 use crate::framing::Framing;
@@ -69,8 +70,8 @@ impl ClientLine {
 }
 
 /// A client's socket with its waits.
-pub(crate) struct ClientIo {
-    stream: TcpStream,
+pub(crate) struct ClientIo<S = TcpStream> {
+    stream: S,
     line: Arc<ClientLine>,
     framing: Framing,
     waits: Waits,
@@ -78,8 +79,8 @@ pub(crate) struct ClientIo {
     sleep: Pin<Box<Sleep>>,
 }
 
-impl ClientIo {
-    pub(crate) fn new(stream: TcpStream, line: Arc<ClientLine>, waits: Waits) -> Self {
+impl<S> ClientIo<S> {
+    pub(crate) fn new(stream: S, line: Arc<ClientLine>, waits: Waits) -> Self {
         let sleep = Box::pin(tokio::time::sleep(waits.client_idle));
         Self { stream, line, framing: Framing::new(), waits, head_since: None, sleep }
     }
@@ -124,7 +125,7 @@ impl ClientIo {
     }
 }
 
-impl AsyncRead for ClientIo {
+impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
     fn poll_read(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
@@ -135,6 +136,10 @@ impl AsyncRead for ClientIo {
             Poll::Ready(Ok(())) => {
                 if !self.line.passed.load(Relaxed) {
                     self.note(&buffer.filled()[before..]);
+                    if self.framing.is_malformed() {
+                        // The upload ends as any that is not HTTP, and nothing behind it is read.
+                        return Poll::Ready(Err(io::ErrorKind::InvalidData.into()));
+                    }
                 }
                 Poll::Ready(Ok(()))
             }
@@ -145,7 +150,7 @@ impl AsyncRead for ClientIo {
     }
 }
 
-impl AsyncWrite for ClientIo {
+impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,

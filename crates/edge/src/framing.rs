@@ -1,5 +1,5 @@
 //! Follows the framing of a client's HTTP/1 requests beside hyper: where a head begins, and whether it claims two lengths.
-//! Refuses nothing itself. hyper normalises `Content-Length` with `Transfer-Encoding` away before anybody sees it, and its
+//! Refuses nothing itself: `client_io` does. hyper normalises `Content-Length` with `Transfer-Encoding` away before anybody sees it, and its
 //! head timer also runs on idle connections; this is what `client_io` needs to do both properly.
 
 use std::io::BufRead;
@@ -15,6 +15,9 @@ pub(crate) struct Framing {
     heads: u64,
     /// The first head with two lengths. hyper closes the connection after answering it, so one is enough.
     ambiguous: Option<u64>,
+    /// A line of a chunked body ended without its CR. hyper looks for the end of trailers where others do not: from
+    /// here on nobody could say where the next request begins.
+    malformed: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,6 +50,7 @@ impl Framing {
             lengths: Lengths::default(),
             heads: 0,
             ambiguous: None,
+            malformed: false,
         }
     }
 
@@ -70,6 +74,11 @@ impl Framing {
     /// Returns the number, from 0, of the first request that claims two lengths.
     pub(crate) fn ambiguous(&self) -> Option<u64> {
         self.ambiguous
+    }
+
+    /// Whether a chunked body was framed in a way that two parsers read in two ways.
+    pub(crate) fn is_malformed(&self) -> bool {
+        self.malformed
     }
 
     fn skip<'b>(&mut self, bytes: &'b [u8], left: u64, more: fn(u64) -> State, done: State) -> &'b [u8] {
@@ -97,6 +106,12 @@ impl Framing {
     }
 
     fn line(&mut self, line: &[u8]) {
+        let chunked = matches!(self.state, State::ChunkSize | State::Trailers);
+        if chunked && !line.ends_with(b"\r\n") {
+            self.malformed = true;
+            self.state = State::Opaque;
+            return;
+        }
         let line = line.strip_suffix(b"\n").unwrap_or(line);
         let line = line.strip_suffix(b"\r").unwrap_or(line);
         match self.state {
@@ -190,6 +205,17 @@ mod tests {
         assert!(framing.in_head());
         framing.feed(b"\n");
         assert!(!framing.in_head());
+    }
+
+    #[test]
+    fn trailers_that_end_in_two_places_are_malformed() {
+        let mut framing = Framing::new();
+
+        framing.feed(b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA:\n\n");
+        assert!(framing.is_malformed());
+
+        framing.feed(b"GET / HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n");
+        assert_eq!((framing.heads, framing.ambiguous()), (1, None));
     }
 
     proptest! {

@@ -21,6 +21,8 @@ mod failing;
 mod failure;
 mod forward;
 mod framing;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod grpc;
 pub mod handover;
 mod headers;

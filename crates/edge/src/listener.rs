@@ -21,7 +21,7 @@ use tokio::net::{TcpListener, TcpStream};
 
 /// Spawns on the worker's own thread.
 #[derive(Debug, Clone, Copy)]
-struct Local;
+pub(crate) struct Local;
 
 impl<F: Future + 'static> Executor<F> for Local {
     fn execute(&self, future: F) {
@@ -96,7 +96,7 @@ fn prepare(stream: &TcpStream, worker: &Worker) -> io::Result<()> {
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(limits::CLIENT_KEEPALIVE))
 }
 
-fn builder() -> auto::Builder<Local> {
+pub(crate) fn builder() -> auto::Builder<Local> {
     let mut builder = auto::Builder::new(Local);
     builder
         .http1()

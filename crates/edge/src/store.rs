@@ -11,7 +11,7 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 /// What the first line of a file begins with; the checksum of the rest follows.
-const FORMAT: &str = "medeclipse-edge-table 1 sha256:";
+pub(crate) const FORMAT: &str = "medeclipse-edge-table 1 sha256:";
 const LAST: &str = "last";
 const UNFINISHED: &str = ".unfinished";
 
@@ -81,7 +81,7 @@ impl Store {
     }
 }
 
-fn encode(record: &Record) -> io::Result<Vec<u8>> {
+pub(crate) fn encode(record: &Record) -> io::Result<Vec<u8>> {
     let body = serde_json::to_vec(record)?;
     let mut bytes = format!("{FORMAT}{}\n", checksum(&body)).into_bytes();
     bytes.extend_from_slice(&body);
@@ -89,9 +89,13 @@ fn encode(record: &Record) -> io::Result<Vec<u8>> {
 }
 
 fn read(path: &Path) -> io::Result<Record> {
-    let bytes = fs::read(path)?;
+    decode(&fs::read(path)?)
+}
+
+/// Reads a file that is whole.
+pub(crate) fn decode(bytes: &[u8]) -> io::Result<Record> {
     let broken = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
-    let text = std::str::from_utf8(&bytes).map_err(|_| broken("it is not text"))?;
+    let text = std::str::from_utf8(bytes).map_err(|_| broken("it is not text"))?;
     let (head, body) = text.split_once('\n').ok_or_else(|| broken("it is cut short"))?;
     let sum = head.strip_prefix(FORMAT).ok_or_else(|| broken("its format is unknown"))?;
     if sum != checksum(body.as_bytes()) {
@@ -100,7 +104,7 @@ fn read(path: &Path) -> io::Result<Record> {
     Ok(serde_json::from_str(body)?)
 }
 
-fn checksum(bytes: &[u8]) -> String {
+pub(crate) fn checksum(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 

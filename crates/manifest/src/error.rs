@@ -111,7 +111,8 @@ impl ManifestErrors {
 
     /// Returns one entry per mistake, in the order of the file; those without a place come first.
     pub fn items(&self) -> Vec<Item> {
-        self.mistakes.iter().map(|mistake| self.item(mistake)).collect()
+        let lines = Lines::of(&self.text);
+        self.mistakes.iter().map(|mistake| item(mistake, &lines)).collect()
     }
 
     /// Returns the text for people: each mistake with its line of the file underlined. Ends without a line break.
@@ -164,20 +165,20 @@ impl ManifestErrors {
         let line_end = self.text[start..end].find(['\n', '\r']).map_or(end, |offset| start + offset);
         start..line_end
     }
+}
 
-    fn item(&self, mistake: &Mistake) -> Item {
-        let place = mistake.span.as_ref().map(|span| line_and_column(&self.text, span.start));
-        let message = match mistake.why.is_empty() {
-            true => mistake.what.clone(),
-            false => format!("{}: {}", mistake.what, mistake.why),
-        };
-        Item {
-            kind: mistake.kind,
-            line: place.map(|(line, _)| line),
-            column: place.map(|(_, column)| column),
-            message,
-            help: mistake.help.clone(),
-        }
+fn item(mistake: &Mistake, lines: &Lines<'_>) -> Item {
+    let place = mistake.span.as_ref().map(|span| lines.place(span.start));
+    let message = match mistake.why.is_empty() {
+        true => mistake.what.clone(),
+        false => format!("{}: {}", mistake.what, mistake.why),
+    };
+    Item {
+        kind: mistake.kind,
+        line: place.map(|(line, _)| line),
+        column: place.map(|(_, column)| column),
+        message,
+        help: mistake.help.clone(),
     }
 }
 
@@ -191,11 +192,29 @@ impl fmt::Display for ManifestErrors {
 
 impl std::error::Error for ManifestErrors {}
 
-/// Returns line and column of a byte, both counted from 1, the column in characters.
-pub(crate) fn line_and_column(text: &str, byte: usize) -> (usize, usize) {
-    let before = &text[..floor(text, byte)];
-    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-    (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+/// Where the lines of a text begin, so that many places are found without reading it as many times.
+pub(crate) struct Lines<'t> {
+    text: &'t str,
+    starts: Vec<usize>,
+}
+
+impl<'t> Lines<'t> {
+    pub fn of(text: &'t str) -> Self {
+        let after = text.match_indices('\n').map(|(at, _)| at + 1);
+        Self { text, starts: std::iter::once(0).chain(after).collect() }
+    }
+
+    /// Returns the line of a byte, counted from 1.
+    pub fn line(&self, byte: usize) -> usize {
+        self.starts.partition_point(|start| *start <= floor(self.text, byte))
+    }
+
+    /// Returns line and column of a byte, both counted from 1, the column in characters.
+    pub fn place(&self, byte: usize) -> (usize, usize) {
+        let line = self.line(byte);
+        let before = &self.text[self.starts[line - 1]..floor(self.text, byte)];
+        (line, before.chars().count() + 1)
+    }
 }
 
 /// Returns the nearest character border at or before a byte.

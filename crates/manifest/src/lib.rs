@@ -10,6 +10,8 @@ pub mod units;
 
 mod default;
 mod error;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod merge;
 mod parse;
 mod read;
@@ -17,6 +19,7 @@ mod read;
 mod reference;
 mod schema;
 mod sections;
+mod service_check;
 mod syntax;
 mod values;
 

@@ -1,7 +1,7 @@
 //! Makes a [`Manifest`] from text: every mistake in the file is found in one go, also in environments not asked for.
 //! Touches no file and no network; paths stay as written. Sections read themselves, see `sections`.
 
-use crate::error::{Kind, ManifestErrors, Mistake, Span, line_and_column};
+use crate::error::{Kind, Lines, ManifestErrors, Mistake, Span};
 use crate::merge::merged;
 use crate::read::{At, Fields, Reader};
 use crate::sections::service::Claim;
@@ -9,12 +9,14 @@ use crate::sections::{ROOT, environment, service};
 use crate::service::{EnvironmentConfig, Manifest, ServiceConfig};
 use crate::syntax;
 use crate::values::nearest;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
-/// A manifest is written by people; what is larger than this is another file.
-const TEXT_MAX: usize = 1 << 20;
+/// A manifest is written by people; what is larger than this, some 5,000 lines, is another file.
+const TEXT_MAX: usize = 256 << 10;
+/// Each is read once, and again for every service it overrides: more take long, and nobody keeps track of them.
+const ENVIRONMENTS_MAX: usize = 32;
 
 /// The environment that needs no section.
 const LOCAL: &str = "local";
@@ -52,22 +54,45 @@ enum Pass<'n> {
 
 fn read(root: &DeTable<'_>, asked: &str) -> (Option<Manifest>, Vec<Mistake>) {
     let known = environment_names(root);
-    let mut found = Vec::new();
+    let mut found = Found::default();
     let mut manifest = None;
     if known.contains(&asked.to_owned()) || asked == LOCAL {
         manifest = pass(root, Pass::Asked(asked), &mut found);
     } else {
-        found.push(unknown_environment(asked, &known));
+        found.note(unknown_environment(asked, &known));
     }
     pass(root, Pass::Bare, &mut found);
-    for other in known.iter().filter(|name| *name != asked) {
+    for other in known.iter().filter(|name| *name != asked).take(ENVIRONMENTS_MAX) {
         pass(root, Pass::Other(other), &mut found);
     }
-    (manifest, found)
+    if known.len() > ENVIRONMENTS_MAX {
+        let what = format!("the manifest has {} environments, {ENVIRONMENTS_MAX} are possible", known.len());
+        found.note(Mistake::nowhere(Kind::Rule, what).help("write the others into a manifest of their own"));
+    }
+    (manifest, found.mistakes)
+}
+
+/// The mistakes of all passes, each once.
+#[derive(Default)]
+struct Found {
+    mistakes: Vec<Mistake>,
+    known: BTreeSet<(Option<(usize, usize)>, String)>,
+}
+
+impl Found {
+    /// Says whether a mistake was not told yet.
+    fn is_new(&mut self, mistake: &Mistake) -> bool {
+        let place = mistake.span.as_ref().map(|span| (span.start, span.end));
+        self.known.insert((place, mistake.what.clone()))
+    }
+
+    fn note(&mut self, mistake: Mistake) {
+        self.mistakes.push(mistake);
+    }
 }
 
 /// Reads one view and adds the mistakes that count in it and are new.
-fn pass(root: &DeTable<'_>, pass: Pass<'_>, found: &mut Vec<Mistake>) -> Option<Manifest> {
+fn pass(root: &DeTable<'_>, pass: Pass<'_>, found: &mut Found) -> Option<Manifest> {
     let reader = Reader::default();
     let manifest = view(&reader, root, pass);
     for mut mistake in reader.into_mistakes() {
@@ -78,14 +103,13 @@ fn pass(root: &DeTable<'_>, pass: Pass<'_>, found: &mut Vec<Mistake>) -> Option<
             // What comes later may be planned for where it is not asked for.
             Pass::Other(_) => mistake.kind != Kind::NotYetSupported,
         };
-        let told = found.iter().any(|other| other.span == mistake.span && other.what == mistake.what);
-        if !counts || told {
+        if !counts || !found.is_new(&mistake) {
             continue;
         }
         if let (Pass::Other(name), Kind::Rule) = (pass, mistake.kind) {
             mistake.what.push_str(&format!(" in the environment `{name}`"));
         }
-        found.push(mistake);
+        found.note(mistake);
     }
     manifest
 }
@@ -208,28 +232,25 @@ fn require_services(fields: &Fields<'_>, services: &[(At<String>, service::Read)
     }
 }
 
-/// No two services may answer for the same host and path.
+/// No two services may answer for the same host and path; each pair of services is told once.
 fn require_own_claims(reader: &Reader, services: &[(At<String>, service::Read)]) {
+    let mut first: BTreeMap<(&str, &str), (usize, &Claim)> = BTreeMap::new();
     for (index, (name, service)) in services.iter().enumerate() {
-        for (other_name, other) in &services[..index] {
-            let shared = |claim: &&Claim| other.claims.iter().any(|theirs| same(theirs, claim));
-            let Some(claim) = service.claims.iter().find(shared) else { continue };
-            let Some(theirs) = other.claims.iter().find(|theirs| same(theirs, claim)) else { continue };
+        let mut told = BTreeSet::new();
+        for claim in &service.claims {
+            let (owner, theirs) = *first.entry((&claim.host, &claim.path)).or_insert((index, claim));
+            if owner == index || !told.insert(owner) {
+                continue;
+            }
+            let other = &services[owner].0.value;
             let host = if claim.host.is_empty() { "every host" } else { &claim.host };
-            let what = format!(
-                "`{}` and `{}` both answer for {host}, path {}",
-                other_name.value, name.value, claim.path
-            );
+            let what = format!("`{other}` and `{}` both answer for {host}, path {}", name.value, claim.path);
             let mistake =
                 Mistake::at(Kind::Rule, claim.span.clone(), what).why(format!("`{}` here", name.value));
-            let mistake = mistake.also(theirs.span.clone(), format!("`{}` here", other_name.value));
+            let mistake = mistake.also(theirs.span.clone(), format!("`{other}` here"));
             reader.note(mistake.help("give one of them other `hosts` or other `paths`"));
         }
     }
-}
-
-fn same(left: &Claim, right: &Claim) -> bool {
-    left.host == right.host && left.path == right.path
 }
 
 /// During a rollout every replica may have a twin: both need a port.
@@ -255,7 +276,8 @@ fn require_ports(
 
 /// Returns the errors of syntax and what is surely wrong beside them: the broken lines may hold what seems missing.
 fn beside(text: &str, errors: &[toml::de::Error], mistakes: Vec<Mistake>) -> Vec<Mistake> {
-    let line = |span: Span| line_and_column(text, span.start).0;
+    let lines = Lines::of(text);
+    let line = |span: Span| lines.line(span.start);
     let mut broken: BTreeSet<usize> = errors.iter().filter_map(toml::de::Error::span).map(line).collect();
     // Without its header, what follows belongs to nothing.
     let mut headless = false;
@@ -270,7 +292,7 @@ fn beside(text: &str, errors: &[toml::de::Error], mistakes: Vec<Mistake>) -> Vec
         let whole = mistake.span.clone().is_some_and(|span| !broken.contains(&line(span)));
         whole && mistake.kind != Kind::Rule
     };
-    let mut all = syntax::mistakes(text, errors);
+    let mut all = syntax::mistakes(text, &lines, errors);
     all.extend(mistakes.into_iter().filter(sure));
     all
 }

@@ -1,7 +1,7 @@
 //! Says what is wrong where the text is not TOML, and what was probably meant.
 //! The parser goes on after an error and then trips over its own recovery; what only follows is left out.
 
-use crate::error::{Kind, Mistake, Span, line_and_column};
+use crate::error::{Kind, Lines, Mistake, Span};
 use toml::de::Error;
 
 /// What the parser says where a list or table was opened and the text ends.
@@ -14,7 +14,7 @@ const NO_QUOTES: &str = "string values must be quoted";
 const GRAMMAR: &str = "see https://toml.io for how tables, texts and lists are written";
 
 /// Turns the errors of the TOML parser into mistakes of ours: one a line, none that only follows from another.
-pub(crate) fn mistakes(text: &str, errors: &[Error]) -> Vec<Mistake> {
+pub(crate) fn mistakes(text: &str, lines: &Lines<'_>, errors: &[Error]) -> Vec<Mistake> {
     let mut errors: Vec<(Span, &str)> = errors
         .iter()
         .map(|error| (error.span().unwrap_or(text.len()..text.len()), error.message()))
@@ -22,7 +22,7 @@ pub(crate) fn mistakes(text: &str, errors: &[Error]) -> Vec<Mistake> {
     errors.sort_by_key(|(span, _)| span.start);
     let open =
         errors.iter().any(|(_, message)| UNCLOSED.iter().any(|unclosed| message.starts_with(unclosed)));
-    let line = |span: &Span| line_and_column(text, span.start).0;
+    let line = |span: &Span| lines.line(span.start);
     errors.dedup_by_key(|(span, _)| line(span));
     let swallowed = errors.iter().position(|(_, message)| message.starts_with(NO_COMMA)).filter(|_| open);
     if let Some(first) = swallowed {

@@ -328,7 +328,7 @@ fn an_environment_that_is_not_there_lists_the_known_ones() {
 fn a_manifest_of_a_megabyte_is_another_file() {
     let errors = refused(&"# long\n".repeat(200_000));
 
-    assert_eq!(errors.items()[0].message, "the manifest has 1400000 bytes, 1048576 are possible");
+    assert_eq!(errors.items()[0].message, "the manifest has 1400000 bytes, 262144 are possible");
 }
 
 #[test]

@@ -5,6 +5,8 @@
 pub mod bundle;
 pub mod change;
 pub mod event;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 pub mod judge;
 pub mod machine;
 pub mod names;

@@ -84,6 +84,20 @@ async fn a_broken_chunk_is_the_clients_fault() {
     assert_eq!(crate::support::total(&rows, "client_errors"), 4);
 }
 
+/// Found by fuzzing: hyper ends trailers where CR LF CR LF stands, and reads them up to the first empty line.
+#[tokio::test]
+async fn trailers_that_end_in_two_places_are_the_clients_fault_and_nothing_behind_them_is_served() {
+    let (bench, _web) = bench().await;
+    let talk = "POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nA:\n\n:\r\n\r\n\
+        POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n";
+
+    let answer = bench.raw(talk.as_bytes()).await;
+
+    // The whole is one read, so not even the first is taken for whole.
+    let statuses: Vec<_> = answer.split("HTTP/1.1 ").skip(1).map(|rest| &rest[..3]).collect();
+    assert!(statuses.iter().all(|status| *status == "400"), "{answer}");
+}
+
 #[tokio::test]
 async fn an_absolute_address_that_agrees_with_the_host_passes() {
     let (bench, _web) = bench().await;

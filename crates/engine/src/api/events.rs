@@ -113,7 +113,7 @@ impl Follower {
     }
 }
 
-fn parse(cursor: &str) -> BTreeMap<Target, u64> {
+pub(super) fn parse(cursor: &str) -> BTreeMap<Target, u64> {
     let parts = cursor.split(',').filter_map(|part| {
         let (target, seq) = part.rsplit_once(':')?;
         Some((target.parse().ok()?, seq.parse().ok()?))

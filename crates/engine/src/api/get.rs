@@ -111,7 +111,7 @@ pub async fn traffic(
 }
 
 /// Reads `5,25,95`.
-fn weights(text: &str) -> Result<Vec<Weight>, ApiError> {
+pub(super) fn weights(text: &str) -> Result<Vec<Weight>, ApiError> {
     let read =
         |part: &str| Weight::new(part.trim().parse().ok()?).ok().filter(|weight| *weight != Weight::NONE);
     let weights: Option<Vec<Weight>> = text.split(',').take(WEIGHTS_MAX + 1).map(read).collect();

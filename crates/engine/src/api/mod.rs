@@ -1,9 +1,12 @@
 //! Speaks HTTP: commands over the Unix socket in the state directory, views over loopback. Decides nothing.
-//! `post` takes commands, `get` shows, `events` streams the journals, `evidence` tells one deployment, `access` says who may.
+//! `post` takes commands (`body` reads them), `get` shows, `events` streams the journals, `evidence` tells one deployment, `access` says who may.
 
 mod access;
+mod body;
 mod events;
 mod evidence;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod get;
 mod metrics;
 mod post;

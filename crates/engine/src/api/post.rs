@@ -2,6 +2,7 @@
 
 use super::Api;
 use super::access::Who;
+use super::body::Body;
 use super::wire::{
     Accepted, ApiError, Command, CommandRequest, DeployRequest, SettingsRequest, ShutdownRequest,
 };
@@ -11,11 +12,12 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use manifest::service::ServiceConfig;
 use rollout::machine::OperatorCommand;
-use rollout::names::{Actor, Target};
+use rollout::names::{Actor, Millis, Target};
 
 /// How long replicas may take to end at a shutdown.
-const STOP_GRACE: rollout::names::Millis = rollout::names::Millis::seconds(10);
+const STOP_GRACE: Millis = Millis::seconds(10);
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
@@ -32,8 +34,9 @@ impl IntoResponse for ApiError {
 pub async fn deploy(
     State(api): State<Api>,
     Who(actor): Who,
-    Json(request): Json<DeployRequest>,
+    Body(request): Body<DeployRequest>,
 ) -> Result<Json<Accepted>, ApiError> {
+    check(&request.service)?;
     let target = api.targets.target(&request.service.name);
     api.targets.check_claims(&target, &request.service.target)?;
     let settings = request.service.target.clone();
@@ -44,26 +47,41 @@ pub async fn deploy(
     Ok(accepted(target, answered))
 }
 
+/// Refuses what no manifest can say: whoever speaks to the API need not have read one.
+pub(super) fn check(service: &ServiceConfig) -> Result<(), ApiError> {
+    service.check().map_err(|why| ApiError {
+        error: format!("take on the service `{}`", service.name),
+        cause: Some(why),
+        next: Some("correct it in the manifest; `medeclipse deploy` reads and checks that".to_owned()),
+        exit: 2,
+    })
+}
+
 pub async fn command(
     State(api): State<Api>,
     Who(actor): Who,
-    Json(request): Json<CommandRequest>,
+    Body(request): Body<CommandRequest>,
 ) -> Result<Json<Accepted>, ApiError> {
     let target = api.targets.target(&request.service);
     let handle = api.targets.handle(&target, New::Refused)?;
-    let command = operator_command(request.command, &api, &target, &actor);
+    let command = operator_command(request.command, &target, &actor, api.clock.now());
     let answered = api.targets.command(&handle, command, &actor).await?;
     Ok(accepted(target, answered))
 }
 
-fn operator_command(command: Command, api: &Api, target: &Target, actor: &Actor) -> OperatorCommand {
+pub(super) fn operator_command(
+    command: Command,
+    target: &Target,
+    actor: &Actor,
+    now: Millis,
+) -> OperatorCommand {
     match command {
         Command::Promote { now } => OperatorCommand::Promote { now },
         Command::Abort => OperatorCommand::Abort,
         Command::Pause => OperatorCommand::Pause,
         Command::Resume => OperatorCommand::Resume,
         Command::Rollback { to } => {
-            OperatorCommand::Rollback { to, key: format!("rollback-{target}-{actor}-{}", api.clock.now().0) }
+            OperatorCommand::Rollback { to, key: format!("rollback-{target}-{actor}-{}", now.0) }
         }
         Command::MaintenanceOn { hold } => OperatorCommand::Maintenance { hold: Some(hold) },
         Command::MaintenanceOff => OperatorCommand::Maintenance { hold: None },
@@ -75,13 +93,14 @@ fn operator_command(command: Command, api: &Api, target: &Target, actor: &Actor)
 pub async fn settings(
     State(api): State<Api>,
     Who(actor): Who,
-    Json(request): Json<SettingsRequest>,
+    Body(request): Body<SettingsRequest>,
 ) -> Result<Json<Vec<Accepted>>, ApiError> {
     let mut all = Vec::new();
     for service in request.services {
         let target = api.targets.target(&service.name);
         // A damaged or unknown target is not an error of the others.
         let Ok(handle) = api.targets.handle(&target, New::Refused) else { continue };
+        check(&service)?;
         api.targets.check_claims(&target, &service.target)?;
         let answered =
             api.targets.command(&handle, OperatorCommand::Settings(service.target), &actor).await?;
@@ -93,7 +112,7 @@ pub async fn settings(
 /// Ends the environment. The edge has stopped taking requests before this is asked.
 pub async fn shutdown(
     State(api): State<Api>,
-    Json(request): Json<ShutdownRequest>,
+    Body(request): Body<ShutdownRequest>,
 ) -> Result<Json<serde_json::Value>, ApiError> {
     api.targets.end_unfinished().await;
     api.targets.stop().await;

@@ -4,6 +4,8 @@
 mod chain;
 mod damage;
 mod disk;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod reader;
 mod schema;
 mod sqlite;

@@ -6,6 +6,8 @@
 mod cgroup;
 mod change;
 mod fence;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod launch;
 mod listen;
 mod logs;
