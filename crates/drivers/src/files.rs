@@ -166,6 +166,14 @@ fn scratch_beside(path: &Path) -> PathBuf {
     path.with_file_name(format!(".{name}.{}.{next}", std::process::id()))
 }
 
+/// Returns the process that wrote a scratch file, by the file's name. None: it is no scratch file.
+pub fn writer_of_scratch(name: &str) -> Option<u32> {
+    let (rest, number) = name.strip_prefix('.')?.rsplit_once('.')?;
+    let (_, pid) = rest.rsplit_once('.')?;
+    number.parse::<u64>().ok()?;
+    pid.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -201,6 +209,17 @@ mod tests {
         assert_eq!(as_file_name(".."), "%2e.");
         for name in ["web@local", "d-7/before deploy", "..", "100 %", "ü"] {
             assert_eq!(of_file_name(&as_file_name(name)).as_deref(), Some(name));
+        }
+    }
+
+    #[test]
+    fn a_scratch_file_names_its_writer_and_no_other_file_does() {
+        let scratch = scratch_beside(Path::new("dir/.fence.json"));
+        let name = scratch.file_name().unwrap().to_str().unwrap();
+
+        assert_eq!(writer_of_scratch(name), Some(std::process::id()));
+        for name in ["record.json", ".fence.json", ".lock", ".port.last", "web-1-1", ".gone-7-web-1-1"] {
+            assert_eq!(writer_of_scratch(name), None, "{name}");
         }
     }
 

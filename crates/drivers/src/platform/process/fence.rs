@@ -42,11 +42,16 @@ impl From<io::Error> for Shut {
     }
 }
 
+/// Keeps everybody from changing the target until dropped.
+pub fn lock(target_dir: &Path) -> io::Result<Lock> {
+    files::folder(target_dir)?;
+    Lock::take(&target_dir.join(".lock"))
+}
+
 impl Pass {
     /// Takes the target's lock and records `at` as the newest generation, or refuses an older one.
     pub fn enter(target_dir: &Path, at: Generation) -> Result<Self, Shut> {
-        files::folder(target_dir)?;
-        let lock = Lock::take(&target_dir.join(".lock"))?;
+        let lock = lock(target_dir)?;
         let path = target_dir.join(".fence.json");
         let mut kept: Kept = files::read(&path)?.unwrap_or_default();
         if at < kept.generation {

@@ -46,12 +46,8 @@ fn housekeep_with(layout: &Layout, bytes_max: u64) -> io::Result<()> {
             rotate(&log.path, bytes_max)?;
         }
     }
-    for target in layout.targets(&layout.replicas_dir())? {
-        sweep(&layout.target(&target))?;
-    }
     for target in layout.targets(&layout.tasks_dir())? {
         forget_old_tasks(layout, &target)?;
-        sweep(&layout.tasks(&target))?;
         for (folder, _) in layout.task_records(&target)? {
             rotate(&folder.0.join("output"), bytes_max)?;
         }
@@ -187,21 +183,6 @@ fn forget_old_revisions(layout: &Layout, target: &Target) -> io::Result<()> {
         fs::remove_file(&log.path)?;
         for number in 1..=ROTATED_MAX {
             match fs::remove_file(rotated(&log.path, number)) {
-                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-                _ => {}
-            }
-        }
-    }
-    Ok(())
-}
-
-/// Removes the rest of folders whose removal was cut short.
-fn sweep(dir: &Path) -> io::Result<()> {
-    for entry in fs::read_dir(dir)? {
-        let entry = entry?;
-        if entry.file_name().to_string_lossy().starts_with(record::GONE) {
-            // One that is just being removed may vanish under this.
-            match fs::remove_dir_all(entry.path()) {
                 Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
                 _ => {}
             }

@@ -19,6 +19,7 @@ mod record;
 pub mod shim;
 mod shutdown;
 mod tend;
+mod tidy;
 
 pub use cgroup::{Groups, Limits};
 pub use launch::INHERITED;
@@ -99,6 +100,8 @@ impl ProcessPlatform {
             layout,
             groups,
         });
+        // What cannot be tidied now, on a full or read-only disk, hinders nobody: `housekeep` tries again.
+        let _again_later = shared.tidy();
         let platform = Self { shared, keepers: Mutex::default() };
         for target in platform.shared.targets().map_err(failed)? {
             platform.tend(platform.shared.untended(&target).map_err(failed)?);
@@ -145,6 +148,7 @@ impl ProcessPlatform {
     pub async fn housekeep(&self) -> Result<(), PlatformError> {
         let shared = Arc::clone(&self.shared);
         blocking("tidy the state directory", move || {
+            shared.tidy()?;
             logs::housekeep(&shared.layout)?;
             shared.notes.sweep()
         })
@@ -276,6 +280,11 @@ impl Shared {
 
     fn tell(&self) {
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Removes what killed writers left.
+    fn tidy(&self) -> io::Result<()> {
+        tidy::sweep(&self.layout, &self.groups, std::path::Path::new(&self.group))
     }
 
     fn is_closing(&self) -> bool {

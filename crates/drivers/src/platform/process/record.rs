@@ -147,6 +147,11 @@ impl Folder {
     pub fn exists(&self) -> bool {
         self.0.is_dir()
     }
+
+    /// Whether it has a record. Without one, the engine died before it meant anything by the folder.
+    pub fn is_meant(&self) -> bool {
+        self.0.join("record.json").exists()
+    }
 }
 
 /// Whether replicas or tasks are recorded in a state directory: those that were stopped are not.

@@ -7,6 +7,7 @@ mod v2;
 use rollout::release::Resources;
 use rustix::process::{Signal, kill_process};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -96,6 +97,27 @@ impl Groups {
                 Err(error) => return Err(error),
             }
         }
+    }
+
+    /// Removes the groups below `name` that are not in `keep` and have neither processes nor groups in them.
+    pub fn sweep(&self, name: &Path, keep: &BTreeSet<PathBuf>) {
+        let bases = match self {
+            Groups::V1(v1) => v1.bases(),
+            Groups::V2(v2) => vec![v2.base()],
+            Groups::Unavailable { .. } => Vec::new(),
+        };
+        bases.iter().for_each(|base| remove_empty(&base.join(name), keep));
+    }
+}
+
+/// The system refuses to remove a group that is not empty.
+fn remove_empty(folder: &Path, keep: &BTreeSet<PathBuf>) {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    for entry in entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())) {
+        remove_empty(&entry.path(), keep);
+    }
+    if !keep.contains(folder) {
+        let _is_used = fs::remove_dir(folder);
     }
 }
 
@@ -191,6 +213,26 @@ mod tests {
         assert_eq!(quota_us(256), 25_000);
         assert_eq!(quota_us(4096), 400_000);
         assert_eq!(quota_us(1), 1000);
+    }
+
+    #[test]
+    fn groups_nobody_has_are_swept_and_those_of_replicas_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let base = dir.path().join(TOP);
+        fs::create_dir_all(&base).unwrap();
+        fs::write(base.join("cgroup.procs"), "").unwrap();
+        let mounted = format!("cgroup {} cgroup rw,pids 0 0\n", dir.path().display());
+        let groups = Groups::V1(v1::V1::detect(&mounted, "").unwrap());
+        let kept = groups.make(Path::new("env/web@local/web-1-1"), None).unwrap().unwrap().folders;
+        let left = groups.make(Path::new("env/web@local/web-1-2"), None).unwrap().unwrap().folders;
+        let alone = groups.make(Path::new("env/api@local/api-1-1"), None).unwrap().unwrap().folders;
+
+        groups.sweep(Path::new("env"), &kept.iter().cloned().collect());
+
+        assert!(kept[0].exists());
+        assert!(!left[0].exists() && !alone[0].parent().unwrap().exists());
+        groups.sweep(Path::new("env"), &BTreeSet::new());
+        assert!(!base.join("env").exists());
     }
 
     #[test]

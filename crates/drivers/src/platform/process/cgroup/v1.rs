@@ -41,11 +41,16 @@ impl V1 {
         }
     }
 
+    /// Returns the folders groups are made in.
+    pub fn bases(&self) -> Vec<PathBuf> {
+        [&self.pids, &self.cpu, &self.memory].into_iter().flatten().cloned().collect()
+    }
+
     pub fn make(&self, name: &Path, resources: Resources) -> io::Result<Vec<PathBuf>> {
         let mut folders = Vec::new();
         // The pids hierarchy limits nothing here; it finds processes that left their process group.
-        for base in [&self.pids, &self.cpu, &self.memory].into_iter().flatten() {
-            fs::create_dir_all(base.join(name)).map_err(|error| crate::files::about(base, error))?;
+        for base in self.bases() {
+            fs::create_dir_all(base.join(name)).map_err(|error| crate::files::about(&base, error))?;
             folders.push(base.join(name));
         }
         if let Some(cpu) = resources.cpu {

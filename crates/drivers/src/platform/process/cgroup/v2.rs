@@ -29,6 +29,11 @@ impl V2 {
         Limits { cpu: self.cpu, memory: self.memory, detail: "control groups version 2".to_owned() }
     }
 
+    /// Returns the folder groups are made in.
+    pub fn base(&self) -> PathBuf {
+        self.root.join(TOP)
+    }
+
     pub fn make(&self, name: &Path, resources: Resources) -> io::Result<Vec<PathBuf>> {
         let name = Path::new(TOP).join(name);
         if let Some(parent) = name.parent() {
