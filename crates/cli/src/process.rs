@@ -61,7 +61,7 @@ impl Process {
     }
 
     /// A pidfd becomes readable when its process ends: pidfd_open(2).
-    fn has_ended(&self) -> io::Result<bool> {
+    pub fn has_ended(&self) -> io::Result<bool> {
         let mut handle = [PollFd::new(&self.handle, PollFlags::IN)];
         match poll(&mut handle, Some(&Timespec::default())) {
             Ok(ready) => Ok(ready > 0),

@@ -92,13 +92,15 @@ async fn end_left(args: &Args, context: &Context, left: &Left) -> Result<(), Fai
     if let Some(edge) = &left.edge {
         stop::edge(edge, &mut say).await?;
     }
-    match &left.engine {
-        Some(engine) => stop::engine(&context.paths, engine, args.keep_replicas, &mut say).await?,
-        None if args.keep_replicas => {}
-        None => {
-            let mut engine = Child::new(Who::Engine, false);
-            stop::engine_of(&context.paths, &mut engine, false, &mut say).await?;
+    let done = match &left.engine {
+        Some(engine) => {
+            stop::engine(&context.paths, engine, args.keep_replicas, &mut say).await? == stop::Stopped::Yes
         }
+        None => args.keep_replicas,
+    };
+    if !done {
+        let mut engine = Child::new(Who::Engine, false);
+        stop::engine_of(&context.paths, &mut engine, args.keep_replicas, &mut say).await?;
     }
     stop::clean(&context.paths).map_err(|error| {
         Failure::new(exit::REFUSED, format!("remove sockets in {}", context.paths.root().display()))

@@ -190,6 +190,22 @@ fn a_deployment_that_down_interrupts_is_returned_and_leaks_nothing() {
 }
 
 #[test]
+fn o9_a_down_whose_engine_is_killed_starts_another_and_leaves_nothing() {
+    let env = serving(QUICK);
+    let (engine, edge) = (env.pid("engine"), env.pid("edge"));
+    // Stopped, it cannot have done it before it is killed.
+    kill(engine, "STOP");
+    let down = env.start(&["down"]);
+    eventually("the edge has drained", 20, || is_dead(edge).then_some(()));
+
+    kill(engine, "KILL");
+    let ran = down.end(30);
+
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(harness::processes_of(env.folder.path()), [0_u32; 0]);
+}
+
+#[test]
 fn replicas_that_down_keeps_are_adopted_again_by_up() {
     let env = serving(QUICK);
     let before = env.replicas();
