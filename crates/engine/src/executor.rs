@@ -5,6 +5,7 @@ use crate::board::{Board, Claim};
 use crate::clock::Clock;
 use crate::edge_link::{EdgeError, EdgeLink};
 use crate::http::ask_tcp;
+use crate::killpoint;
 use crate::pursuit::Act;
 use drivers::platform::{Platform, PlatformError};
 use manifest::edge::{Accepted, EdgeTable};
@@ -56,14 +57,15 @@ impl<P: Platform> Executor<P> {
         let (platform, target) = (self.platform.clone(), self.target.clone());
         let (board, clock) = (self.board.clone(), self.clock.clone());
         self.spawn(async move {
-            let result = match timeout(CHANGE_WITHIN, platform.apply(&target, &change, at)).await {
+            let name = claim.name.clone();
+            let applied = timeout(CHANGE_WITHIN, platform.apply(&target, &change, at));
+            let result = match killpoint::around(&target, &name, applied).await {
                 Ok(result) => result,
                 Err(_) => Err(PlatformError::Unreachable {
                     what: format!("change {target}"),
                     why: format!("no answer within {CHANGE_WITHIN:?}"),
                 }),
             };
-            let name = claim.name.clone();
             let pause = locked(&board).changed(claim, &change, &result, clock.now());
             told(&target, &name, result, pause)
         });
@@ -87,8 +89,8 @@ impl<P: Platform> Executor<P> {
     ) {
         let (board, clock, target) = (self.board.clone(), self.clock.clone(), self.target.clone());
         self.spawn(async move {
-            let result = telling.await;
             let name = claim.name.clone();
+            let result = killpoint::around(&target, &name, telling).await;
             let pause = locked(&board).published(claim, result.is_ok(), clock.now());
             told(&target, &name, result, pause)
         });

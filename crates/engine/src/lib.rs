@@ -12,6 +12,7 @@ mod edge_link;
 mod executor;
 mod http;
 pub mod journal;
+mod killpoint;
 pub mod leader;
 pub mod lease;
 mod life;

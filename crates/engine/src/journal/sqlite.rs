@@ -4,6 +4,7 @@
 use super::damage::Damage;
 use super::disk::{Disk, DiskError, StoredRow};
 use super::schema;
+use crate::killpoint::{self, Side};
 use crate::lease::Lease;
 use rollout::names::{Millis, Target};
 use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavior, params};
@@ -33,6 +34,12 @@ impl Sqlite {
         schema::prepare(&connection, &path, target)?;
         check(&connection, &path, target)?;
         Ok(Self { connection, path })
+    }
+
+    /// See `killpoint`.
+    fn reached(&self, row: &StoredRow, side: Side) {
+        let target = self.path.file_stem().unwrap_or_default();
+        killpoint::journal(&target.display(), row.seq, &row.kind, side);
     }
 
     fn stored_lease(connection: &Connection) -> Result<Option<Lease>, rusqlite::Error> {
@@ -77,10 +84,10 @@ impl Disk for Sqlite {
     }
 
     fn insert(&mut self, row: &StoredRow, epoch: u64) -> Result<(), DiskError> {
-        match write(&self.connection, row, epoch).map_err(said)? {
-            true => Ok(()),
-            false => Err(DiskError::Lost(self.lease()?)),
-        }
+        self.reached(row, Side::Before);
+        let written = write(&self.connection, row, epoch).map_err(said)?;
+        self.reached(row, Side::After);
+        if written { Ok(()) } else { Err(DiskError::Lost(self.lease()?)) }
     }
 
     fn lease(&self) -> Result<Option<Lease>, DiskError> {
@@ -88,6 +95,7 @@ impl Disk for Sqlite {
     }
 
     fn take(&mut self, seen: Option<&Lease>, lease: &Lease, row: &StoredRow) -> Result<(), DiskError> {
+        self.reached(row, Side::Before);
         let mut take = || {
             let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
             if Self::stored_lease(&transaction)?.as_ref() != seen {
@@ -98,7 +106,9 @@ impl Disk for Sqlite {
             transaction.commit()?;
             Ok(true)
         };
-        if take().map_err(said)? { Ok(()) } else { Err(DiskError::Moved) }
+        let taken = take().map_err(said)?;
+        self.reached(row, Side::After);
+        if taken { Ok(()) } else { Err(DiskError::Moved) }
     }
 
     fn renew(&mut self, epoch: u64, until: Millis) -> Result<bool, DiskError> {
