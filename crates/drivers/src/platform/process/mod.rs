@@ -306,12 +306,16 @@ impl Shared {
         for (folder, record) in self.layout.replicas(target)? {
             found.push(Untended::Replica(folder, record));
         }
+        let mut over = Vec::new();
         for (folder, _) in self.layout.task_records(target)? {
-            if folder.ended()?.is_none() {
-                found.push(Untended::Task(folder));
+            match folder.ended()? {
+                None => found.push(Untended::Task(folder)),
+                Some(_) => over.push(folder),
             }
         }
         let mut live = self.live();
+        // A task can be over before whoever started it has noted that it did.
+        live.retain(|folder, live| live.tended || !over.contains(folder));
         found.retain(|one| {
             !std::mem::replace(&mut live.entry(one.folder().clone()).or_default().tended, true)
         });

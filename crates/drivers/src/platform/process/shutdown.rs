@@ -51,7 +51,8 @@ fn ask_all(shared: &Shared, grace: Millis) -> io::Result<(Vec<super::Untended>, 
             shared.layout.replicas(&target)?.into_iter().map(|(folder, _)| folder).collect();
         for (folder, _) in shared.layout.task_records(&target)? {
             // Its end is written a moment before its guard is gone; the keeper stays until then.
-            if folder.ended()?.is_none() || shared.live().contains_key(&folder) {
+            let has_keeper = || shared.live().get(&folder).is_some_and(|live| live.tended);
+            if folder.ended()?.is_none() || has_keeper() {
                 folders.push(folder);
             }
         }
@@ -65,4 +66,42 @@ fn ask_all(shared: &Shared, grace: Millis) -> io::Result<(Vec<super::Untended>, 
         }
     }
     Ok((untended, left))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::record::TaskRecord;
+    use super::super::{Groups, ProcessConfig};
+    use super::*;
+    use crate::artifacts::Store;
+    use rollout::change::{Ended, TaskId};
+    use rollout::names::{DeploymentId, Target};
+
+    #[tokio::test]
+    async fn a_task_that_was_over_before_its_start_was_noted_holds_up_no_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let config = ProcessConfig {
+            state_dir: dir.path().to_owned(),
+            environment: "local".to_owned(),
+            host: std::net::Ipv4Addr::LOCALHOST.into(),
+            ports: (20_000, 20_001),
+            shim: Vec::new(),
+            artifacts: Store::open(dir.path().join("artifacts")).unwrap(),
+            now: Arc::new(|| Millis(1)),
+        };
+        let platform =
+            ProcessPlatform::with_groups(config, Groups::unavailable("not for this test")).unwrap();
+        let id = TaskId { deployment: DeploymentId::from("d-1"), name: "smoke".to_owned() };
+        let folder = platform.shared.layout.task(&Target::new("web", "local"), &id);
+        let record = TaskRecord { id, launched_at: Millis(1), command: Vec::new(), deadline: Millis(1) };
+        folder.create(&record).unwrap();
+        folder.end(Ended::Code(0)).unwrap();
+        // What a start leaves that is overtaken by the keeper of what it started.
+        platform.shared.live().entry(folder.clone()).or_default();
+
+        let stopped = tokio::time::timeout(MARGIN / 2, stop_all(&platform, Millis(0))).await;
+
+        assert!(stopped.expect("it does not wait").is_ok());
+        assert!(!platform.shared.live().contains_key(&folder));
+    }
 }
