@@ -54,7 +54,7 @@ impl Who {
 #[derive(Debug)]
 pub struct Child {
     pub who: Who,
-    /// Appended to the command line when it starts for the first time; a restart is never fresh.
+    /// Told on the command line until one has answered; a restart after that is never fresh.
     fresh: bool,
     pub pid: Option<Pid>,
     pub start_at: Option<Instant>,
@@ -95,7 +95,7 @@ impl Child {
         remove(&paths.failure(name)).map_err(failed)?;
         let mut command = own_program(&format!("medeclipse-{name}"));
         command.arg("internal").arg(name).arg("--state").arg(paths.root());
-        if std::mem::take(&mut self.fresh) {
+        if self.fresh {
             command.arg("--fresh");
         }
         command.process_group(0).stdin(self.input().map_err(failed)?);
@@ -113,6 +113,11 @@ impl Child {
         let (pulse, input) = Pulse::new()?;
         self.pulse = Some(pulse);
         Ok(input)
+    }
+
+    /// Takes in that it has done what only the first of an environment does.
+    pub fn is_settled(&mut self) {
+        self.fresh = false;
     }
 
     /// Sets when it is tried again after it could not even be started.

@@ -12,7 +12,7 @@ pub mod stop;
 pub mod takeover;
 mod watchdog;
 
-use crate::client::Client;
+use crate::client::{Client, ClientError};
 use crate::exit::{self, Failure};
 use child::{Child, Who};
 use drivers::paths::StatePaths;
@@ -144,22 +144,46 @@ impl Supervisor {
                 let _ = old.end(OLD_EDGE_MAX).await;
             }));
         }
-        if !self.until_answers(Who::Engine, deadline).await? {
+        let Some((status, unsettled)) = self.engine_settled(manifest, deadline).await? else {
             return Ok(None);
-        }
-        let client = self.client();
-        let unsettled = self.settle(&client, manifest).await;
-        let status = client.get("/v1/status").await?;
+        };
         let pid = rustix::process::getpid().as_raw_nonzero();
         std::fs::write(self.paths.ready(), format!("{pid}\n"))
             .map_err(|error| not_prepared(&self.paths, &error))?;
         Ok(Some(Up { status, addresses: self.addresses.clone(), unsettled }))
     }
 
+    /// Waits until an engine answers and has the manifest's settings. One that dies meanwhile is followed by another.
+    async fn engine_settled(
+        &mut self,
+        manifest: &Manifest,
+        deadline: Instant,
+    ) -> Result<Option<(Status, Option<Failure>)>, Failure> {
+        let client = self.client();
+        loop {
+            if !self.until_answers(Who::Engine, deadline).await? {
+                return Ok(None);
+            }
+            // It answers once it has ended what was unfinished: the engines after it go on with what there is.
+            self.engine.is_settled();
+            let told = match self.settle(&client, manifest).await {
+                Ok(unsettled) => client.get("/v1/status").await.map(|status| (status, unsettled)),
+                Err(error) => Err(error),
+            };
+            match told {
+                Err(error) if error.is_transport() && Instant::now() < deadline => {}
+                told => return told.map(Some).map_err(Failure::from),
+            }
+        }
+    }
+
     /// Brings the targets' settings in line with the manifest. A refusal is told, and keeps nobody from being served.
-    async fn settle(&self, client: &Client, manifest: &Manifest) -> Option<Failure> {
+    async fn settle(&self, client: &Client, manifest: &Manifest) -> Result<Option<Failure>, ClientError> {
         let settings = SettingsRequest { services: manifest.services.clone() };
-        let refused = client.post::<Vec<Accepted>>("/v1/settings", &settings).await.err().map(Failure::from);
+        let refused = match client.post::<Vec<Accepted>>("/v1/settings", &settings).await {
+            Err(error) if error.is_transport() => return Err(error),
+            answer => answer.err().map(Failure::from),
+        };
         let place = self.paths.failure("settings");
         let kept = match &refused {
             Some(failure) => std::fs::write(place, serde_json::to_vec(failure).unwrap_or_default()),
@@ -168,7 +192,7 @@ impl Supervisor {
         if let Err(error) = kept {
             (self.say)(&format!("cannot note the answer about settings: {error}"));
         }
-        refused
+        Ok(refused)
     }
 
     /// Ends what a start that failed has begun. Where users were served when we came, they still are: the edge is

@@ -291,6 +291,35 @@ pub const ALL: &[Scenario] = &[
         changes: &["launch", "publish"],
         elsewhere: &["evidence_added"],
     },
+    Scenario {
+        name: "crash, up",
+        prepare: |world, script| {
+            script.serves = serving(world);
+            world.rules(&long());
+            begin(world);
+            world.silence();
+            // As when the machine fails: everything at once, and nobody writes a word.
+            for _ in 0..2 {
+                crate::harness::processes_of(world.env.folder.path())
+                    .into_iter()
+                    .for_each(|pid| kill(pid, "KILL"));
+            }
+            eventually("everything is dead", PATIENCE_S, || {
+                crate::harness::processes_of(world.env.folder.path()).is_empty().then_some(())
+            });
+        },
+        act: |world, _| {
+            world.up();
+            eventually("it serves again", PATIENCE_S, || {
+                world.env.request("GET", "/api/health", &[], "").ok().filter(|answer| answer.status == 200)
+            });
+            world.send();
+        },
+        outcomes: &[RETURNED],
+        retires: false,
+        changes: &["launch", "publish"],
+        elsewhere: &["evidence_added"],
+    },
 ];
 
 /// Begins a deployment that nobody follows to its end, and waits until its candidate is watched.

@@ -17,6 +17,10 @@ const RUNS_PER_WORLD: usize = 5;
 /// How long the places of a plan may take to be come to, once the scenario is over.
 const COME_WITHIN: Duration = Duration::from_secs(3);
 
+/// Kinds that the clock brings about: a run that is over sooner has none, which is no fault. That they are covered
+/// somewhere is insisted on all the same.
+const SECONDS_BRING: [&str; 2] = ["evidence_added", "checks_answered"];
+
 /// One scenario with places to die at.
 #[derive(Clone)]
 struct Run {
@@ -264,7 +268,8 @@ fn one(world: &World, run: &Run) -> (Row, Vec<EventRecord>) {
     if row.counts.failed > row.bad + row.lost_by_hand || row.counts.lost > row.lost_by_hand {
         row.wrong.push(format!("requests failed because of us: {:?}", row.counts));
     }
-    if run.places.len() == 1 && run.places[0].starts_with("web@") && !to_come.is_empty() {
+    let by_time = |place: &String| SECONDS_BRING.iter().any(|kind| place.contains(kind));
+    if run.places.len() == 1 && run.places[0].starts_with("web@") && !to_come.iter().all(by_time) {
         row.wrong.push(format!("it never came to {to_come:?}"));
     }
     (row, records)

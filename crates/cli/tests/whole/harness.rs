@@ -310,7 +310,7 @@ impl Drop for Env {
         }
         let down = self.run(&["down"]);
         if down.code != 0 && !std::thread::panicking() {
-            panic!("`medeclipse down` failed: {} {}", down.out, down.err);
+            panic!("`medeclipse down` failed: {} {}\n{}", down.out, down.err, self.engine_log());
         }
         let left = processes_of(self.folder.path());
         for pid in &left {
