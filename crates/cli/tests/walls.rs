@@ -25,7 +25,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("rollout", &["libm", "schemars", "serde", "thiserror"]),
     ("meter", &["serde"]),
     ("sim", &["libm", "rand_distr", "rand_pcg"]),
-    ("noise", &["rand_pcg", "rustix"]),
+    ("noise", &["rand_pcg", "rustix", "serde_json"]),
     ("manifest", &["annotate-snippets", "schemars", "serde", "serde_json", "strsim", "thiserror", "toml"]),
 ];
 
@@ -41,7 +41,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize().expect("the workspace is there")
 }
 
-/// Returns, for each crate of the workspace, what it depends on outside tests.
+/// Returns, for each crate of the workspace, what it depends on outside tests and fuzzing.
 fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let output = Command::new(env!("CARGO"))
         .args(["metadata", "--no-deps", "--offline", "--format-version", "1"])
@@ -53,7 +53,8 @@ fn dependencies() -> BTreeMap<String, BTreeSet<String>> {
     let name = |value: &Value| value["name"].as_str().expect("a name").to_owned();
     let of = |package: &Value| {
         let all = package["dependencies"].as_array().expect("a list of dependencies");
-        all.iter().filter(|dependency| dependency["kind"].is_null()).map(name).collect()
+        let built = |of: &&Value| of["kind"].is_null() && of["target"] != "cfg(fuzzing)";
+        all.iter().filter(built).map(name).collect()
     };
     packages.iter().map(|package| (name(package), of(package))).collect()
 }

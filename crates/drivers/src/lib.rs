@@ -4,5 +4,6 @@
 
 pub mod artifacts;
 pub mod files;
+pub mod machine;
 pub mod paths;
 pub mod platform;

@@ -19,6 +19,7 @@ mod life;
 mod monitor;
 pub mod probe;
 pub mod pursuit;
+mod readiness;
 pub mod reference;
 mod run;
 mod samples;

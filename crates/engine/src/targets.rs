@@ -10,6 +10,7 @@ use crate::executor::{Executor, SharedBoard};
 use crate::journal::Damage;
 use crate::life::EngineConfig;
 use crate::monitor::Asker;
+use crate::readiness::{Checker, Found};
 use crate::reference::Reference;
 use crate::run::{Life, MAILBOX_MAX, Message};
 use crate::samples;
@@ -43,6 +44,7 @@ const GARBAGE_AGE: Duration = Duration::from_secs(600);
 pub struct Targets<P> {
     folder: PathBuf,
     references: PathBuf,
+    readiness: PathBuf,
     environment: String,
     owner: String,
     platform: Arc<P>,
@@ -66,6 +68,8 @@ enum Entry {
 pub struct Handle {
     pub state: watch::Receiver<Arc<State>>,
     pub seen: watch::Receiver<Seen>,
+    /// What is known of the releases one may go back to.
+    pub readiness: watch::Receiver<Found>,
     mailbox: mpsc::Sender<Message>,
     calibrator: mpsc::Sender<Told>,
 }
@@ -91,6 +95,7 @@ impl Targets<ProcessPlatform> {
         let targets = Self {
             folder: config.paths.root().join("journal"),
             references: config.paths.root().join("reference"),
+            readiness: config.paths.root().join("readiness"),
             environment: config.environment.name.clone(),
             owner: format!("pid {}", std::process::id()),
             platform,
@@ -195,7 +200,17 @@ impl<P: Platform + Wakes> Targets<P> {
             clock: self.clock.clone(),
         };
         tokio::spawn(keeper.run());
-        Handle { state, seen, mailbox, calibrator }
+        let (found, readiness) = watch::channel(Found::default());
+        let checker = Checker {
+            path: Checker::<P>::path(&self.readiness, target),
+            state: state.clone(),
+            found,
+            platform: self.platform.clone(),
+            artifacts: self.artifacts.clone(),
+            clock: self.clock.clone(),
+        };
+        tokio::spawn(checker.run());
+        Handle { state, seen, readiness, mailbox, calibrator }
     }
 
     fn known(&self) -> Vec<(Target, Entry)> {

@@ -88,6 +88,10 @@ fn every_default_that_is_stated_is_the_real_one() {
             "[service.web]\ncommand = [\"./web\"]\n[[service.web.rollout.checks]]\nname = \"a\"\nurl = \"/\"\n",
         ),
         (
+            "service.NAME.rollout.readiness",
+            "[service.web]\ncommand = [\"./web\"]\n[service.web.rollout.readiness]\n",
+        ),
+        (
             "service.NAME.rollout.monitor",
             "[service.web]\ncommand = [\"./web\"]\n[service.web.rollout.monitor]\nchecks = [{ name = \"a\", url = \"/\" }]\n",
         ),

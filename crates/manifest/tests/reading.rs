@@ -72,6 +72,8 @@ fn every_key_of_the_rollout_is_read() {
     assert_eq!((rollout.bake, rollout.step_bake), (Millis::seconds(90), Millis::seconds(30)));
     assert_eq!((rollout.drain, rollout.deadline), (Millis::seconds(10), Millis::seconds(1200)));
     assert_eq!((rollout.keep_hot, rollout.candidate_replicas), (Millis::seconds(3600), Some(1)));
+    let readiness = rollout.readiness;
+    assert_eq!((readiness.every, readiness.spare), (Millis::seconds(10), Some(Millis::seconds(3600))));
     assert_eq!(rollout.sticky.as_ref().unwrap().cookie, "me_rev");
     let allow = rollout.allow.as_ref().unwrap();
     assert_eq!((allow.header.as_str(), allow.values.as_slice()), ("x-canary", &["team".to_owned()][..]));

@@ -4,6 +4,7 @@
 use crate::INPUT_BYTES_MAX;
 use rand_pcg::Pcg64Mcg;
 use rand_pcg::rand_core::{Rng, SeedableRng};
+use serde_json::Value;
 
 /// Numbers at which arithmetic breaks.
 const NUMBERS: [&str; 18] = [
@@ -28,6 +29,8 @@ const NUMBERS: [&str; 18] = [
 ];
 /// Changes made to one input at most.
 const CHANGES_MAX: usize = 5;
+/// How deep in JSON a value is changed at most.
+const DEPTH_MAX: usize = 12;
 /// Times a part is repeated at most.
 const REPEATS_MAX: usize = 64;
 
@@ -44,6 +47,16 @@ impl<'m> Mutator<'m> {
 
     pub(crate) fn next(&mut self) -> Vec<u8> {
         let mut input = self.any_input().to_vec();
+        // Bytes of JSON that are changed are rarely JSON: half the time its values are changed instead.
+        if self.below(2) == 0
+            && let Ok(mut value) = serde_json::from_slice::<Value>(&input)
+            && (value.is_object() || value.is_array())
+        {
+            for _ in 0..=self.below(CHANGES_MAX) {
+                self.change_value(&mut value, DEPTH_MAX);
+            }
+            return serde_json::to_vec(&value).expect("BUG: a value has a JSON form");
+        }
         for _ in 0..=self.below(CHANGES_MAX) {
             self.change(&mut input);
         }
@@ -81,6 +94,56 @@ impl<'m> Mutator<'m> {
         }
     }
 
+    /// Changes one value somewhere inside, or takes it away, or puts it elsewhere.
+    fn change_value(&mut self, value: &mut Value, depth: usize) {
+        let deeper = depth > 0 && self.below(5) > 0;
+        match value {
+            Value::Object(map) if deeper && !map.is_empty() => {
+                let chosen = self.below(map.len());
+                let key = map.keys().nth(chosen).expect("BUG: below its length").clone();
+                match self.below(12) {
+                    0 => drop(map.remove(&key)),
+                    1 => drop(map.insert(self.any_text(), Value::Null)),
+                    _ => self.change_value(&mut map[&key], depth - 1),
+                }
+            }
+            Value::Array(list) if deeper && !list.is_empty() => {
+                let chosen = self.below(list.len());
+                match self.below(8) {
+                    0 => drop(list.remove(chosen)),
+                    1 => list.push(list[chosen].clone()),
+                    2 => {
+                        let other = self.below(list.len());
+                        list.swap(chosen, other);
+                    }
+                    _ => self.change_value(&mut list[chosen], depth - 1),
+                }
+            }
+            value => *value = self.other_value(value),
+        }
+    }
+
+    /// Returns another value, mostly of the same kind: one of another is refused before anything is done with it.
+    fn other_value(&mut self, value: &Value) -> Value {
+        let kind = if self.below(8) == 0 { self.below(6) } else { kind(value) };
+        match kind {
+            0 => Value::Null,
+            1 => Value::Bool(self.below(2) == 0),
+            2 => Value::String(self.any_text()),
+            3 => Value::Array(Vec::new()),
+            4 => Value::Object(serde_json::Map::new()),
+            _ => {
+                let number = NUMBERS[self.below(NUMBERS.len())].trim_start_matches('+');
+                serde_json::from_str(number).unwrap_or(Value::from(7))
+            }
+        }
+    }
+
+    fn any_text(&mut self) -> String {
+        let words: &[&str] = if self.words.is_empty() { &[""] } else { self.words };
+        words[self.below(words.len())].trim_matches('"').to_owned()
+    }
+
     /// Puts another number where the next one stands.
     fn number(&mut self, input: &mut Vec<u8>, from: usize) {
         let other = NUMBERS[self.below(NUMBERS.len())];
@@ -102,5 +165,16 @@ impl<'m> Mutator<'m> {
 
     fn below(&mut self, bound: usize) -> usize {
         usize::try_from(self.random.next_u64() % bound as u64).expect("BUG: below a bound that fits")
+    }
+}
+
+fn kind(value: &Value) -> usize {
+    match value {
+        Value::Null => 0,
+        Value::Bool(_) => 1,
+        Value::String(_) => 2,
+        Value::Array(_) => 3,
+        Value::Object(_) => 4,
+        Value::Number(_) => 5,
     }
 }

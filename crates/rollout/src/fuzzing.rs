@@ -62,6 +62,16 @@ mod tests {
         "-0.0",
     ];
 
+    /// Mutations of what cannot be read would show nothing.
+    #[test]
+    fn the_corpus_is_of_bundles_that_are_judged() {
+        let file = include_bytes!("../../../fuzz/corpus/bundle/rolled-back.json");
+
+        let bundle: Bundle = serde_json::from_slice(file).unwrap();
+
+        assert!(!bundle.replay().decisions.is_empty() && bundle.requested().is_some());
+    }
+
     #[test]
     fn any_event_is_read_the_same_again() {
         Target { name: "event", words: WORDS, runs: 20_000 }.hold(event);

@@ -45,6 +45,24 @@ pub struct RolloutSettings {
     /// Named checks asked again and again while the candidate is watched.
     #[serde(default)]
     pub monitor: Option<Monitor>,
+    /// How it is kept known that a rollback could start.
+    #[serde(default)]
+    pub readiness: Readiness,
+}
+
+/// How often it is found out whether what a rollback would start could start.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Readiness {
+    /// Between looks at the stored artefact.
+    pub every: Millis,
+    /// Between starts in a spare slot, the first once it no longer runs. None: it is never started to try.
+    pub spare: Option<Millis>,
+}
+
+impl Default for Readiness {
+    fn default() -> Self {
+        Self { every: Millis::seconds(30), spare: Some(Millis::seconds(6 * 3600)) }
+    }
 }
 
 /// What becomes of a release about which too little is known, at the end of its last bake.
@@ -265,6 +283,7 @@ impl RolloutSettings {
             hooks: Hooks::default(),
             checks: Vec::new(),
             monitor: None,
+            readiness: Readiness::default(),
         };
         settings.deadline = settings.deadline_enough();
         settings

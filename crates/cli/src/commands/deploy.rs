@@ -186,6 +186,9 @@ async fn one(args: &Args, context: &Context, stop: &mut Stop, request: DeployReq
         _ = stop.wait() => return Ok(given_up(context, &request.service.name)),
         accepted = post(context, &request) => accepted?,
     };
+    for warning in &accepted.warnings {
+        output::aside(&format!("warning: {warning}"));
+    }
     if args.detach || accepted.outcome.is_some() || accepted.deployment.is_none() {
         let told = format!("accepted; follow it with `medeclipse deploy {}`", request.service.name);
         render::accepted(context, &accepted, &told);

@@ -96,7 +96,12 @@ fn one_service(service: &ServiceStatus) -> String {
         text.push_str(&format!("  nothing serves yet: `medeclipse deploy {}`\n", service.service));
     }
     let ready = if service.rollback_ready { "ready" } else { "not possible" };
-    text.push_str(&format!("  rollback {ready}: {}\n", service.rollback_reason));
+    let checked = service.rollback_checked_at.map(|at| format!(" (checked {})", units::clock(at)));
+    text.push_str(&format!(
+        "  rollback {ready}: {}{}\n",
+        service.rollback_reason,
+        checked.unwrap_or_default()
+    ));
     for alarm in &service.alarms {
         text.push_str(&format!("  alarm {alarm}\n"));
     }

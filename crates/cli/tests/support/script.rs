@@ -23,7 +23,13 @@ pub fn target() -> Target {
 }
 
 pub fn accepted(outcome: Option<Outcome>) -> Accepted {
-    Accepted { target: target(), deployment: Some(DeploymentId::new("d-7")), seq: 40, outcome }
+    Accepted {
+        target: target(),
+        deployment: Some(DeploymentId::new("d-7")),
+        seq: 40,
+        outcome,
+        warnings: Vec::new(),
+    }
 }
 
 /// Returns the event as the stream sends it.
@@ -163,6 +169,7 @@ pub fn status() -> Status {
             }),
             rollback_ready: true,
             rollback_reason: "revision 2 serves".into(),
+            rollback_checked_at: None,
             alarms: Vec::new(),
             damage: None,
         }],

@@ -14,6 +14,7 @@ mod load;
 mod operators;
 mod postgres;
 mod programs;
+mod readiness;
 mod returns;
 mod traffic;
 

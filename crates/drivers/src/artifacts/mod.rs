@@ -2,9 +2,11 @@
 //! Never changes what it stored, and removes only what nobody may still want; see `tree` for what is hashed.
 
 mod error;
+mod mark;
 mod tree;
 
 pub use error::{ArtifactError, Cause};
+pub use mark::Mark;
 pub use tree::Bounds;
 
 use crate::files::{self, Lock};
@@ -79,6 +81,16 @@ impl Store {
         }
         let found = tree::hash(&self.path(digest), self.bounds).map_err(error)?.digest;
         if found == digest { Ok(()) } else { Err(error(Cause::Damaged { found })) }
+    }
+
+    /// Looks at the artefact without reading it: another mark than before means that somebody touched it.
+    pub fn mark(&self, digest: &str) -> Result<Mark, ArtifactError> {
+        let error = |cause| ArtifactError { verb: "look at the artefact", subject: digest.to_owned(), cause };
+        if !self.contains(digest) {
+            return Err(error(Cause::NotStored));
+        }
+        let path = self.path(digest);
+        mark::of(&path, self.bounds).map_err(|source| error(Cause::Unreadable { path, source }))
     }
 
     /// Removes what is not in `keep` and was not stored, or stored again, within `age_min`; also what a crash

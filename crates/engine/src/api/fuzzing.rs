@@ -137,6 +137,19 @@ mod tests {
         "é",
     ];
 
+    /// Mutations of what cannot be read would show nothing.
+    #[test]
+    fn the_corpus_is_of_bodies_that_are_carried_out() {
+        let file = include_bytes!("../../../../fuzz/corpus/api_bodies/deploy.json");
+        let request: DeployRequest = decode(file).unwrap();
+        assert!(post::check(&request.service).is_ok());
+
+        let outside = include_bytes!("../../../../fuzz/corpus/api_bodies/name-outside.json");
+        let request: DeployRequest = decode(outside).unwrap();
+        let error = post::check(&request.service).unwrap_err();
+        assert_eq!((error.exit, error.error.as_str()), (2, "take on the service `../x`"));
+    }
+
     #[test]
     fn any_body_is_carried_out_or_refused_in_three_parts() {
         Target { name: "api_bodies", words: WORDS, runs: 4_000 }.hold(bodies);

@@ -23,14 +23,10 @@ const WEIGHTS_MAX: usize = 24;
 pub async fn status(State(api): State<Api>) -> Json<Status> {
     let edge = api.edge.state().await.ok().map(|edge| EdgeStatus { pid: edge.pid, listen: edge.listen });
     let now = api.clock.now();
-    let artifacts = api.targets.artifacts();
     let services = api.targets.all().into_iter().map(|(target, handle)| match handle {
         Ok(handle) => {
             let seen = handle.seen.borrow().clone();
-            let there = |placed: &rollout::release::Placed| {
-                placed.spec.artifact.as_ref().is_none_or(|digest| artifacts.contains(digest))
-            };
-            status::service(&handle.state.borrow(), &seen.world, there, now)
+            status::service(&handle.state.borrow(), &seen.world, &handle.readiness.borrow(), now)
         }
         Err(damage) => status::damaged(&target, damage),
     });
@@ -153,7 +149,16 @@ pub async fn logs(
 }
 
 pub async fn metrics(State(api): State<Api>) -> impl IntoResponse {
-    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], api.metrics.text())
+    let now = api.clock.now();
+    let ready = api.targets.all().into_iter().map(|(target, handle)| {
+        let ready = handle.is_ok_and(|handle| {
+            let seen = handle.seen.borrow().clone();
+            status::rollback(&handle.state.borrow(), &seen.world, &handle.readiness.borrow(), now).0
+        });
+        (target.to_string(), ready)
+    });
+    let text = api.metrics.text() + &super::metrics::rollback_ready(ready);
+    ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text)
 }
 
 fn unreadable(why: &str) -> ApiError {

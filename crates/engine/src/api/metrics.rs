@@ -79,6 +79,17 @@ impl Metrics {
     }
 }
 
+/// Writes of each target whether a rollback would go well now.
+pub fn rollback_ready(targets: impl Iterator<Item = (String, bool)>) -> String {
+    let name = "medeclipse_rollback_ready";
+    let mut text = String::new();
+    head(&mut text, name, "Whether a rollback would go well now.", "gauge");
+    for (target, ready) in targets {
+        writeln!(text, "{name}{{target=\"{target}\"}} {}", u8::from(ready)).expect("BUG: a text takes text");
+    }
+    text
+}
+
 fn counter(
     text: &mut String,
     name: &str,

@@ -7,14 +7,16 @@ use super::wire::{
     Accepted, ApiError, Command, CommandRequest, DeployRequest, SettingsRequest, ShutdownRequest,
 };
 use crate::deploy;
-use crate::targets::{Answered, New};
+use crate::targets::{Answered, Handle, New};
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use drivers::artifacts::Store;
 use manifest::service::ServiceConfig;
 use rollout::machine::OperatorCommand;
 use rollout::names::{Actor, Millis, Target};
+use rollout::release::Placed;
 
 /// How long replicas may take to end at a shutdown.
 const STOP_GRACE: Millis = Millis::seconds(10);
@@ -43,8 +45,10 @@ pub async fn deploy(
     let handle = api.targets.handle(&target, New::Allowed)?;
     let intent = deploy::prepare(api.targets.artifacts(), request).await?;
     api.targets.command(&handle, OperatorCommand::Settings(settings), &actor).await?;
+    let warnings = warnings(&handle);
     let answered = api.targets.command(&handle, OperatorCommand::Deploy(Box::new(intent)), &actor).await?;
-    Ok(accepted(target, answered))
+    let Json(accepted) = accepted(target, answered);
+    Ok(Json(Accepted { warnings, ..accepted }))
 }
 
 /// Refuses what no manifest can say: whoever speaks to the API need not have read one.
@@ -64,6 +68,9 @@ pub async fn command(
 ) -> Result<Json<Accepted>, ApiError> {
     let target = api.targets.target(&request.service);
     let handle = api.targets.handle(&target, New::Refused)?;
+    if let Command::Rollback { to } = &request.command {
+        can_start(&handle, to.as_deref(), api.targets.artifacts())?;
+    }
     let command = operator_command(request.command, &target, &actor, api.clock.now());
     let answered = api.targets.command(&handle, command, &actor).await?;
     Ok(accepted(target, answered))
@@ -87,6 +94,46 @@ pub(super) fn operator_command(
         Command::MaintenanceOff => OperatorCommand::Maintenance { hold: None },
         Command::Scale { replicas } => OperatorCommand::Scale { replicas },
     }
+}
+
+/// Says what a deploy should know: stable is what a bad release goes back to, also after its promotion.
+fn warnings(handle: &Handle) -> Vec<String> {
+    let (state, found) = (handle.state.borrow().clone(), handle.readiness.borrow().clone());
+    let objection = |placed: &Placed| {
+        let why = found.objection(placed)?;
+        Some(format!("{} cannot be started again when it is needed: {why}", named(placed)))
+    };
+    state.stable.iter().filter_map(objection).collect()
+}
+
+/// Refuses to go back to a release that does not run and cannot be started, rather than to try.
+fn can_start(handle: &Handle, to: Option<&str>, store: &Store) -> Result<(), ApiError> {
+    let state = handle.state.borrow().clone();
+    let Ok(placed) = state.placed_to_return_to(to) else { return Ok(()) };
+    let runs = state.stable.iter().chain(state.hot.iter().map(|hot| &hot.placed));
+    if state.deployment.is_some() || runs.into_iter().any(|running| running.revision == placed.revision) {
+        return Ok(());
+    }
+    let known = handle.readiness.borrow().objection(placed);
+    // One that is named may be none of those that are checked.
+    let stored = || placed.spec.artifact.as_ref().is_none_or(|digest| store.contains(digest));
+    match known.or_else(|| (!stored()).then(|| "its artefact is no longer stored".to_owned())) {
+        None => Ok(()),
+        Some(why) => Err(ApiError {
+            error: format!("roll back {} to {}", state.target.service, named(placed)),
+            cause: Some(why),
+            next: Some(
+                "name another release (`medeclipse history`, `rollback --to`), or deploy one that works"
+                    .to_owned(),
+            ),
+            exit: 3,
+        }),
+    }
+}
+
+fn named(placed: &Placed) -> String {
+    let label = placed.label.as_ref().map(|label| format!(" ({})", label.as_str())).unwrap_or_default();
+    format!("release {}{label}", placed.release.short())
 }
 
 /// Brings the settings of targets that exist in line with the manifest. A service never deployed has none yet.
@@ -129,5 +176,11 @@ pub async fn shutdown(
 }
 
 fn accepted(target: Target, answered: Answered) -> Json<Accepted> {
-    Json(Accepted { target, deployment: answered.deployment, seq: answered.seq, outcome: answered.outcome })
+    Json(Accepted {
+        target,
+        deployment: answered.deployment,
+        seq: answered.seq,
+        outcome: answered.outcome,
+        warnings: Vec::new(),
+    })
 }

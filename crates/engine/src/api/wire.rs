@@ -92,6 +92,9 @@ pub struct Accepted {
     pub seq: u64,
     /// Set when nothing had to be done: the deployment has ended already.
     pub outcome: Option<rollout::event::Outcome>,
+    /// What the operator should know before going on.
+    #[serde(default)]
+    pub warnings: Vec<String>,
 }
 
 /// What failed, why, and what to do next.
@@ -151,6 +154,9 @@ pub struct ServiceStatus {
     pub verdict: Option<VerdictStatus>,
     pub rollback_ready: bool,
     pub rollback_reason: String,
+    /// When it was last looked at. None: not yet, or there is nothing to go back to.
+    #[serde(default)]
+    pub rollback_checked_at: Option<Millis>,
     pub alarms: Vec<String>,
     /// What is wrong with the target's state, why, and what to do; set in phase `damaged`.
     pub damage: Option<String>,

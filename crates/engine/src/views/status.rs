@@ -1,6 +1,7 @@
 //! Says how a target is doing, from its state and what was last seen of the world.
 
 use crate::api::wire::{ReplicaCounts, RevisionStatus, ServiceStatus, VerdictStatus};
+use crate::readiness::Found;
 use rollout::event::VerdictWord;
 use rollout::judge::Verdict;
 use rollout::machine::{Deployment, Phase, State, World};
@@ -8,14 +9,9 @@ use rollout::names::{Millis, Target};
 use rollout::release::Placed;
 
 /// Returns the row of a target.
-pub fn service(
-    state: &State,
-    world: &World,
-    artifact_there: impl Fn(&Placed) -> bool,
-    now: Millis,
-) -> ServiceStatus {
+pub fn service(state: &State, world: &World, found: &Found, now: Millis) -> ServiceStatus {
     let running = state.deployment.as_ref();
-    let (rollback_ready, rollback_reason) = rollback(state, world, artifact_there);
+    let (rollback_ready, rollback_reason) = rollback(state, world, found, now);
     let candidate = world.edge.as_ref().and_then(|edge| edge.candidate);
     ServiceStatus {
         service: state.target.service.to_string(),
@@ -33,7 +29,11 @@ pub fn service(
         verdict: verdict(state),
         rollback_ready,
         rollback_reason,
-        alarms: Vec::new(),
+        rollback_checked_at: state
+            .rollback_target()
+            .and_then(|placed| found.of(&placed.release))
+            .map(|checked| checked.at),
+        alarms: alarms(state, found),
         damage: None,
     }
 }
@@ -56,6 +56,7 @@ pub fn damaged(target: &Target, damage: String) -> ServiceStatus {
         verdict: None,
         rollback_ready: false,
         rollback_reason: "the target's journal is damaged".to_owned(),
+        rollback_checked_at: None,
         alarms: Vec::new(),
         damage: Some(damage),
     }
@@ -125,20 +126,37 @@ fn verdict(state: &State) -> Option<VerdictStatus> {
     })
 }
 
-fn rollback(state: &State, world: &World, artifact_there: impl Fn(&Placed) -> bool) -> (bool, String) {
+/// Says what is wrong though nobody notices yet: a replica of stable that is lost could not be replaced.
+fn alarms(state: &State, found: &Found) -> Vec<String> {
+    let of = |placed: &Placed| {
+        let why = found.objection(placed)?;
+        Some(format!("stable release {} could not be started again: {why}", placed.release.short()))
+    };
+    state.stable.iter().filter_map(of).collect()
+}
+
+/// Says whether `medeclipse rollback` would go well now. What runs is one flip away whatever became of its artefact.
+pub fn rollback(state: &State, world: &World, found: &Found, now: Millis) -> (bool, String) {
+    let but = |placed: &Placed| {
+        found
+            .objection(placed)
+            .map_or(String::new(), |why| format!("; but a lost replica cannot be replaced: {why}"))
+    };
     if let (Some(_), Some(stable)) = (&state.deployment, &state.stable) {
-        let ready = world.ready(stable.revision);
-        return (ready > 0, format!("stable revision {} runs on {ready} ready replica(s)", stable.revision));
+        let (revision, ready) = (stable.revision, world.ready(stable.revision));
+        let text = format!("stable revision {revision} runs on {ready} ready replica(s){}", but(stable));
+        return (ready > 0, text);
     }
     if let Some(hot) = &state.hot {
         let ready = world.ready(hot.placed.revision);
-        return (ready > 0, format!("revision {} is hot: one flip", hot.placed.revision));
+        let text = format!("revision {} is hot: one flip{}", hot.placed.revision, but(&hot.placed));
+        return (ready > 0, text);
     }
-    match state.proven.last() {
-        Some(placed) if artifact_there(placed) => {
-            (true, format!("release {} is stored and can be launched again", placed.release.short()))
-        }
-        Some(placed) => (false, format!("the artefact of release {} is gone", placed.release.short())),
-        None => (false, "no earlier release has been promoted".to_owned()),
+    let Some(placed) = state.proven.last() else {
+        return (false, "no earlier release has been promoted".to_owned());
+    };
+    match found.objection(placed) {
+        Some(why) => (false, format!("release {}: {why}", placed.release.short())),
+        None => (true, found.assurance(placed, now)),
     }
 }

@@ -7,7 +7,7 @@ use crate::error::{Kind, Mistake};
 use crate::read::{At, Fields};
 use crate::units::duration_text;
 use rollout::names::{Millis, Weight};
-use rollout::plan::{JudgeSettings, RolloutSettings, Strategy, Unproven};
+use rollout::plan::{JudgeSettings, Readiness, RolloutSettings, Strategy, Unproven};
 use rollout::routes::{Allow, Connections, Sticky};
 
 const DAY: u64 = 86_400;
@@ -127,6 +127,12 @@ pub(crate) static ROLLOUT: Section = Section {
             "Named checks asked again and again while the candidate is watched.",
         ),
         key(
+            "readiness",
+            Shape::Table(&READINESS),
+            Means("its defaults"),
+            "How it is kept known whether a rollback could start what it would go back to.",
+        ),
+        key(
             "shield",
             Shape::Only("off", "write \"off\" or remove it; a failed request is not sent again meanwhile"),
             Is("\"off\""),
@@ -156,6 +162,28 @@ pub(crate) static ALLOW: Section = Section {
             Shape::Texts { of: &text::PLAIN, min: 1, max: 64 },
             Refused,
             "The values that count, exactly as sent.",
+        ),
+    ],
+};
+
+pub(crate) static READINESS: Section = Section {
+    name: "service.NAME.rollout.readiness",
+    doc: "The release a rollback would start is checked: stored and unchanged, and started now and then in a spare slot that gets no requests.",
+    keys: &[
+        key(
+            "every",
+            Shape::Duration { min: Millis::seconds(1), max: Millis::seconds(3600) },
+            Is("\"30s\""),
+            "Between looks at the stored artefact.",
+        ),
+        key(
+            "spare",
+            Shape::OneOf(&[
+                Shape::Duration { min: Millis::seconds(10), max: Millis::seconds(7 * DAY) },
+                Shape::Choice(&["off"]),
+            ]),
+            Is("\"6h\""),
+            "Between starts of one replica in a spare slot, the first when the release no longer runs hot; `off` where a second copy must not run. Needs a free port and memory.",
         ),
     ],
 };
@@ -191,7 +219,17 @@ pub(crate) fn read(fields: &Fields<'_>, judge: JudgeSettings) -> RolloutSettings
         checks: checks::read_checks(&fields.tables("checks")),
         unproven: fields.choice::<Unproven>("unproven").map_or(paced.unproven, |at| at.value),
         monitor: fields.table("monitor").map(|monitor| monitor::read(&monitor)),
+        readiness: fields.table("readiness").map(|table| read_readiness(&table)).unwrap_or_default(),
         ..paced
+    }
+}
+
+fn read_readiness(fields: &Fields<'_>) -> Readiness {
+    let otherwise = Readiness::default();
+    let spare = || fields.duration("spare").map_or(otherwise.spare, |at| Some(at.value));
+    Readiness {
+        every: fields.duration("every").map_or(otherwise.every, |at| at.value),
+        spare: if fields.is_off("spare") { None } else { spare() },
     }
 }
 

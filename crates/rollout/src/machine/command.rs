@@ -231,7 +231,8 @@ impl State {
         self.abort()
     }
 
-    fn placed_to_return_to(&self, to: Option<&str>) -> Result<&Placed, Refusal> {
+    /// Returns what a rollback would place: the release named, or the last that proved itself.
+    pub fn placed_to_return_to(&self, to: Option<&str>) -> Result<&Placed, Refusal> {
         let what = format!("roll back {}", self.target.service);
         let Some(to) = to else {
             return self.rollback_target().ok_or_else(|| {
