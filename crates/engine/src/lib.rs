@@ -13,6 +13,7 @@ mod executor;
 mod http;
 pub mod journal;
 pub mod leader;
+mod leadership;
 pub mod lease;
 mod life;
 mod monitor;
@@ -23,11 +24,13 @@ mod run;
 mod samples;
 pub mod sight;
 mod targets;
+mod tenure;
 mod views;
 mod watcher;
 mod witness;
 
 pub use journal::Damage;
+pub use leadership::who_leads;
 pub use life::{EngineConfig, EngineError, SignOfLife, run};
 
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,8 +1,10 @@
 //! Shows: status, history, logs, metrics. Reads views; changes nothing.
 
 use super::Api;
-use super::wire::{ApiError, DeploymentView, EdgeStatus, EngineStatus, LogLines, Status, TrafficView};
-use crate::targets::New;
+use super::wire::{
+    ApiError, DeploymentView, EdgeStatus, EngineStatus, LeaseStatus, LogLines, Status, TrafficView,
+};
+use crate::targets::{New, Unled};
 use crate::views::{status, traffic};
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -24,19 +26,32 @@ pub async fn status(State(api): State<Api>) -> Json<Status> {
     let edge = api.edge.state().await.ok().map(|edge| EdgeStatus { pid: edge.pid, listen: edge.listen });
     let now = api.clock.now();
     let artifacts = api.targets.artifacts();
+    let own = api.leadership.owner().to_string();
     let services = api.targets.all().into_iter().map(|(target, handle)| match handle {
         Ok(handle) => {
             let seen = handle.seen.borrow().clone();
             let there = |placed: &rollout::release::Placed| {
                 placed.spec.artifact.as_ref().is_none_or(|digest| artifacts.contains(digest))
             };
-            status::service(&handle.state.borrow(), &seen.world, there, now)
+            let state = handle.state.borrow().clone();
+            let lease = LeaseStatus {
+                epoch: state.epoch,
+                owner: own.clone(),
+                until: *handle.until.borrow(),
+                ours: true,
+            };
+            status::service(&state, &seen.world, there, now, lease)
         }
-        Err(damage) => status::damaged(&target, damage),
+        Err(Unled::Held(held)) => status::held(&target, &held),
+        Err(Unled::Damaged(damage)) => status::damaged(&target, damage),
     });
     Json(Status {
         environment: api.environment.clone(),
-        engine: EngineStatus { pid: std::process::id(), lease_until: None },
+        engine: EngineStatus {
+            pid: std::process::id(),
+            lease_until: Some(api.leadership.until()),
+            lease_epoch: api.leadership.lease().epoch,
+        },
         api: format!("http://{}", api.address),
         edge,
         services: services.collect(),

@@ -1,6 +1,9 @@
 //! Says how a target is doing, from its state and what was last seen of the world.
 
-use crate::api::wire::{ReplicaCounts, RevisionStatus, ServiceStatus, VerdictStatus};
+use crate::api::wire::{LeaseStatus, ReplicaCounts, RevisionStatus, ServiceStatus, VerdictStatus};
+use crate::leader::short;
+use crate::lease::Lease;
+use crate::tenure::Held;
 use rollout::event::VerdictWord;
 use rollout::judge::Verdict;
 use rollout::machine::{Deployment, Phase, State, World};
@@ -13,6 +16,7 @@ pub fn service(
     world: &World,
     artifact_there: impl Fn(&Placed) -> bool,
     now: Millis,
+    lease: LeaseStatus,
 ) -> ServiceStatus {
     let running = state.deployment.as_ref();
     let (rollback_ready, rollback_reason) = rollback(state, world, artifact_there);
@@ -35,6 +39,24 @@ pub fn service(
         rollback_reason,
         alarms: Vec::new(),
         damage: None,
+        lease: Some(lease),
+    }
+}
+
+/// Returns the row of a target that another engine leads.
+pub fn held(target: &Target, held: &Held) -> ServiceStatus {
+    let Lease { epoch, owner, until } = held.lease.clone();
+    ServiceStatus {
+        phase: "waiting".to_owned(),
+        waiting_for: Some(format!(
+            "{} to give up its lease, which ends at {}",
+            short(&owner),
+            until.rfc3339()
+        )),
+        rollback_reason: "another engine leads the target".to_owned(),
+        damage: None,
+        lease: Some(LeaseStatus { epoch, owner, until, ours: false }),
+        ..damaged(target, String::new())
     }
 }
 
@@ -58,6 +80,7 @@ pub fn damaged(target: &Target, damage: String) -> ServiceStatus {
         rollback_reason: "the target's journal is damaged".to_owned(),
         alarms: Vec::new(),
         damage: Some(damage),
+        lease: None,
     }
 }
 
