@@ -6,6 +6,7 @@ use crate::exit::{self, Failure};
 use crate::rooms;
 use drivers::paths::StatePaths;
 use engine::api::wire::Status;
+use engine::leader::{Fate, Owner, short};
 use manifest::service::Manifest;
 use rollout::names::Target;
 use std::path::{Path, PathBuf};
@@ -99,15 +100,27 @@ impl Context {
     /// Turns a missing answer into what the operator reads. A supervisor that runs without an engine that
     /// answers is another matter than an environment that is down.
     pub fn explain(&self, error: ClientError) -> Failure {
-        let unreachable = matches!(error, ClientError::Unreachable { .. });
+        let (unreachable, silent) =
+            (matches!(error, ClientError::Unreachable { .. }), matches!(error, ClientError::TimedOut(_)));
         let failure = Failure::from(error);
-        if !unreachable || crate::supervisor::lock::holder(&self.paths).is_none() {
+        if !(unreachable || silent) || crate::supervisor::lock::holder(&self.paths).is_none() {
             return failure;
         }
-        failure.then(format!(
-            "`medeclipse up` runs, and starts the engine again by itself: try in a moment; {} says why it ended",
-            self.paths.log("engine").display()
-        ))
+        let log = self.paths.log("engine");
+        let leader = engine::who_leads(&self.paths.run());
+        match leader.filter(|leader| Owner::fate_of(&leader.owner) == Fate::Runs) {
+            Some(leader) => failure.then(format!(
+                "try in a moment: {} leads until {} UTC, and one that hangs is replaced by the supervisor; {} says what it did last",
+                short(&leader.owner),
+                crate::units::clock(leader.until),
+                log.display()
+            )),
+            None if unreachable => failure.then(format!(
+                "`medeclipse up` runs, and starts the engine again by itself: try in a moment; {} says why it ended",
+                log.display()
+            )),
+            None => failure,
+        }
     }
 }
 

@@ -6,7 +6,8 @@ use crate::output;
 use crate::supervisor::pulse::Heart;
 use drivers::paths::StatePaths;
 use edge::EdgeConfig;
-use engine::{EngineConfig, EngineError, SignOfLife};
+use engine::leader::Terms;
+use engine::{EngineConfig, SignOfLife};
 use manifest::Color;
 use manifest::overrides::Overrides;
 use manifest::service::{EnvironmentConfig, Manifest, ServiceConfig};
@@ -71,10 +72,16 @@ pub fn run_engine(paths: &StatePaths, environment: EnvironmentConfig, fresh: boo
     let shim = vec!["/proc/self/exe".into(), INTERNAL.into()];
     let heart = Heart::of_stdin();
     let sign_of_life = SignOfLife(Arc::new(move || heart.iter().for_each(Heart::beat)));
-    let config = EngineConfig { paths: paths.clone(), environment, fresh, shim, sign_of_life };
+    let config = EngineConfig {
+        paths: paths.clone(),
+        environment,
+        fresh,
+        shim,
+        terms: Terms::configured(),
+        sign_of_life,
+    };
     engine::run(config).map_err(|error| {
-        let EngineError::Start { why, next, .. } = &error;
-        Failure::new(exit::REFUSED, error.to_string()).because(why).then(next)
+        Failure::new(exit::REFUSED, error.to_string()).because(error.why()).then(error.next())
     })
 }
 

@@ -2,12 +2,12 @@
 //! Opening it and living on are the same: events are applied.
 
 use crate::journal::{Damage, Disk, DiskError, Journal, JournalError, Sqlite};
+use crate::leader::{Standing, Terms};
 use crate::lease::Lease;
 use crate::views::history::History;
 use rollout::event::{Event, EventRecord};
 use rollout::machine::{Answer, Fact, OperatorCommand, Refusal, State};
 use rollout::names::{Actor, DeploymentId, Generation, Millis, Target};
-use std::path::Path;
 
 /// Events that may follow from one fact, beside one for each replica seen. More means that two rules of the core
 /// contradict each other.
@@ -22,10 +22,43 @@ pub struct Controller<D = Sqlite> {
     pub history: History,
     journal: Journal<D>,
     owner: String,
+    terms: Terms,
     /// The edge may have seen an epoch this journal never recorded (its event was lost with the disk's cache).
     accepted: u64,
     /// The lease has been taken. Not yet: nothing could be written since this was opened.
     taken: bool,
+    /// The lease that was found to be free when this was opened; None: there was none.
+    judged: Option<Lease>,
+}
+
+/// A target, or who leads it instead.
+pub enum Opened<D = Sqlite> {
+    Leads(Box<Controller<D>>),
+    /// Another one leads, and may not be passed over before then.
+    Held {
+        lease: Lease,
+        free_at: Millis,
+    },
+    /// The lease may be taken, but somebody is writing. With the lease of an owner: for longer than any write takes, so
+    /// that it may have been stopped in the middle.
+    Blocked {
+        lease: Option<Lease>,
+    },
+}
+
+/// Who would lead, and how.
+#[derive(Debug, Clone, Copy)]
+pub struct Candidate<'a> {
+    pub owner: &'a str,
+    pub terms: Terms,
+    /// What the edge last accepted.
+    pub accepted: Option<Generation>,
+}
+
+/// Why a lease was not taken.
+enum NotTaken {
+    Held { lease: Option<Lease>, free_at: Millis },
+    Journal(JournalError),
 }
 
 /// How a command ended.
@@ -51,21 +84,8 @@ pub enum CommandError {
     Journal(#[from] JournalError),
 }
 
-impl Controller {
-    /// Opens the target's file: every event of its journal is applied, and the lease taken.
-    pub fn open(
-        folder: &Path,
-        target: &Target,
-        accepted: Option<Generation>,
-        owner: &str,
-        now: Millis,
-    ) -> Result<Self, Damage> {
-        Self::open_on(Journal::disk(folder, target, accepted)?, target, accepted, owner, now)
-    }
-}
-
 impl<D: Disk> Controller<D> {
-    /// The same on any disk.
+    /// Opens the target on any disk, and takes its lease from whoever has it.
     pub fn open_on(
         disk: D,
         target: &Target,
@@ -73,37 +93,79 @@ impl<D: Disk> Controller<D> {
         owner: &str,
         now: Millis,
     ) -> Result<Self, Damage> {
-        let mut state = State::new(target.clone());
-        let mut history = History::default();
-        let journal = Journal::read(disk, target, accepted, |record| {
-            state.apply(&record.event, record.seq, record.at);
-            history.add(record);
-        })?;
-        let accepted = accepted.map_or(0, |accepted| accepted.epoch);
-        let owner = owner.to_owned();
-        let mut controller = Self { state, history, journal, owner, accepted, taken: false };
+        let candidate = Candidate { owner, terms: Terms::default(), accepted };
+        let mut controller = Self::read(disk, target, candidate)?;
         // A journal that cannot be written does not stop what runs: the target is served and refuses commands.
-        if controller.take(now)?.is_err() {
-            controller.state.epoch = controller.state.epoch.max(accepted) + 1;
+        if controller.take(now, &mut |_| Standing::Free)?.is_err() {
+            controller.lead_unwritten();
         }
         Ok(controller)
     }
 
+    /// Opens the target: every event of its journal is applied, and the lease taken where `judge` says that it may be.
+    pub fn open_where(
+        disk: D,
+        target: &Target,
+        candidate: Candidate<'_>,
+        now: Millis,
+        mut judge: impl FnMut(Option<&Lease>) -> Standing,
+    ) -> Result<Opened<D>, Damage> {
+        let mut controller = Self::read(disk, target, candidate)?;
+        match controller.take(now, &mut judge)? {
+            Ok(_) => {}
+            Err(NotTaken::Held { lease: Some(lease), free_at }) => {
+                return Ok(Opened::Held { lease, free_at });
+            }
+            Err(NotTaken::Journal(JournalError { source: DiskError::Busy(_), .. })) => {
+                return Ok(Opened::Blocked { lease: controller.judged });
+            }
+            Err(NotTaken::Journal(error)) if error.is_loss() => return Ok(Opened::Blocked { lease: None }),
+            // As in `open_on`.
+            Err(NotTaken::Held { lease: None, .. } | NotTaken::Journal(_)) => controller.lead_unwritten(),
+        }
+        Ok(Opened::Leads(Box::new(controller)))
+    }
+
+    fn read(disk: D, target: &Target, candidate: Candidate<'_>) -> Result<Self, Damage> {
+        let mut state = State::new(target.clone());
+        let mut history = History::default();
+        let journal = Journal::read(disk, target, candidate.accepted, |record| {
+            state.apply(&record.event, record.seq, record.at);
+            history.add(record);
+        })?;
+        let accepted = candidate.accepted.map_or(0, |accepted| accepted.epoch);
+        let (owner, terms) = (candidate.owner.to_owned(), candidate.terms);
+        Ok(Self { state, history, journal, owner, terms, accepted, taken: false, judged: None })
+    }
+
+    /// Goes on with an epoch that is written nowhere yet: what runs is served.
+    fn lead_unwritten(&mut self) {
+        self.state.epoch = self.state.epoch.max(self.accepted) + 1;
+    }
+
     /// Takes the lease and records that. What another engine wrote before it lost the lease is applied first.
-    fn take(&mut self, now: Millis) -> Result<Result<EventRecord, JournalError>, Damage> {
+    fn take(
+        &mut self,
+        now: Millis,
+        judge: &mut dyn FnMut(Option<&Lease>) -> Standing,
+    ) -> Result<Result<EventRecord, NotTaken>, Damage> {
         let mut tries = 0;
         loop {
             let seen = match self.journal.lease() {
                 Ok(seen) => seen,
-                Err(error) => return Ok(Err(error)),
+                Err(error) => return Ok(Err(NotTaken::Journal(error))),
             };
+            if let Standing::Held { free_at } = judge(seen.as_ref()) {
+                return Ok(Err(NotTaken::Held { lease: seen, free_at }));
+            }
+            self.judged.clone_from(&seen);
             let (state, history) = (&mut self.state, &mut self.history);
             self.journal.catch_up(|record| {
                 state.apply(&record.event, record.seq, record.at);
                 history.add(record);
             })?;
             let known = self.state.epoch.max(self.accepted);
-            let lease = Lease::after(seen.as_ref(), known, &self.owner, now);
+            let lease = Lease::after(seen.as_ref(), known, &self.owner, now.plus(self.terms.ttl));
             tries += 1;
             match self.journal.take(seen.as_ref(), &lease, &engine(), now) {
                 Ok(record) => {
@@ -111,9 +173,31 @@ impl<D: Disk> Controller<D> {
                     return Ok(Ok(self.follow(record)));
                 }
                 Err(JournalError { source: DiskError::Moved, .. }) if tries < TAKE_MAX => {}
-                Err(error) => return Ok(Err(error)),
+                Err(error) => return Ok(Err(NotTaken::Journal(error))),
             }
         }
+    }
+
+    /// Returns the lease that was followed when this was opened.
+    pub fn judged(&self) -> Option<&Lease> {
+        self.judged.as_ref()
+    }
+
+    /// Promises to lead for another life of the lease. Returns the record of a taking that was not possible before.
+    pub fn renew(&mut self, now: Millis) -> Result<Option<EventRecord>, JournalError> {
+        if !self.taken {
+            return self.take_late(now).map(Some);
+        }
+        if self.journal.renew(now.plus(self.terms.ttl))? {
+            return Ok(None);
+        }
+        let path = self.state.target.to_string();
+        Err(JournalError { path, source: DiskError::Lost(self.journal.lease()?) })
+    }
+
+    /// Gives the lease back, so that nobody waits for it. Nothing is written any more after that.
+    pub fn release(&mut self) -> Result<(), JournalError> {
+        if self.taken { self.journal.release() } else { Ok(()) }
     }
 
     /// Takes one fact in. Returns what happened because of it, and the error that kept more from happening.
@@ -159,6 +243,7 @@ impl<D: Disk> Controller<D> {
 
     fn append(&mut self, event: &Event, actor: &Actor, now: Millis) -> Result<EventRecord, JournalError> {
         if !self.taken {
+            // Its record is part of the state; followers find it in the journal.
             self.take_late(now)?;
         }
         let deployment = self.state.deployment_of(event);
@@ -166,11 +251,21 @@ impl<D: Disk> Controller<D> {
         Ok(self.follow(record))
     }
 
-    /// Takes the lease that could not be taken when the target was opened.
-    fn take_late(&mut self, now: Millis) -> Result<(), JournalError> {
+    /// Takes the lease that could not be taken when the target was opened, unless another one has by now.
+    fn take_late(&mut self, now: Millis) -> Result<EventRecord, JournalError> {
         let path = self.state.target.to_string();
-        let broken = |damage: Damage| JournalError { path, source: DiskError::Other(damage.to_string()) };
-        self.take(now).map_err(broken)?.map(drop)
+        let broken = |damage: Damage| JournalError {
+            path: path.clone(),
+            source: DiskError::Other(damage.to_string()),
+        };
+        let judged = self.judged.clone();
+        let mut unchanged = |lease: Option<&Lease>| {
+            if lease == judged.as_ref() { Standing::Free } else { Standing::Held { free_at: now } }
+        };
+        self.take(now, &mut unchanged).map_err(broken)?.map_err(|error| match error {
+            NotTaken::Held { lease, .. } => JournalError { path, source: DiskError::Lost(lease) },
+            NotTaken::Journal(error) => error,
+        })
     }
 
     fn follow(&mut self, record: EventRecord) -> EventRecord {
@@ -190,3 +285,7 @@ fn replicas(fact: &Fact) -> usize {
 fn engine() -> Actor {
     Actor::from("engine")
 }
+
+#[cfg(test)]
+#[path = "controller_tests.rs"]
+mod tests;

@@ -15,6 +15,13 @@ pub struct Lease {
 }
 
 impl Lease {
+    /// `until` of a lease that nobody holds any more.
+    pub const GIVEN_BACK: Millis = Millis(0);
+
+    pub fn is_given_back(&self) -> bool {
+        self.until == Self::GIVEN_BACK
+    }
+
     /// Returns the lease that follows: newer than the one that was seen and than every epoch known elsewhere.
     pub fn after(seen: Option<&Lease>, known: u64, owner: &str, until: Millis) -> Self {
         let epoch = seen.map_or(0, |lease| lease.epoch).max(known).saturating_add(1);

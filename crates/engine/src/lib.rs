@@ -14,6 +14,7 @@ mod http;
 pub mod journal;
 mod killpoint;
 pub mod leader;
+mod leadership;
 pub mod lease;
 mod life;
 mod monitor;
@@ -25,11 +26,13 @@ mod run;
 mod samples;
 pub mod sight;
 mod targets;
+mod tenure;
 mod views;
 mod watcher;
 mod witness;
 
 pub use journal::Damage;
+pub use leadership::who_leads;
 pub use life::{EngineConfig, EngineError, SignOfLife, run};
 
 use std::time::{SystemTime, UNIX_EPOCH};

@@ -1,8 +1,10 @@
-//! Lives the engine's process: lock, platform, targets, API; until it is told to shut down.
+//! Lives the engine's process: leadership, platform, targets, API; until it is told to shut down, or another one leads.
 
 use crate::api::{self, Api};
 use crate::clock::Clock;
 use crate::edge_link::EdgeLink;
+use crate::leader::{Owner, Terms};
+use crate::leadership::Leadership;
 use crate::samples;
 use crate::targets::Targets;
 use drivers::artifacts::Store;
@@ -13,7 +15,7 @@ use manifest::service::EnvironmentConfig;
 use meter::wire::SecondRecord;
 use std::ffi::OsString;
 use std::fmt;
-use std::fs::{File, TryLockError};
+use std::io::ErrorKind;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +25,8 @@ use tokio::sync::Notify;
 /// How long the engine waits for an edge at its start, to learn what it last accepted.
 const EDGE_WITHIN: Duration = Duration::from_secs(5);
 const EDGE_EVERY: Duration = Duration::from_millis(10);
+/// How long the port of the API may stay taken by the engine before.
+const PORT_WITHIN: Duration = Duration::from_secs(5);
 /// Between rotations of logs and looks at the wall clock.
 const HOUSEKEEPING_EVERY: Duration = Duration::from_secs(5);
 /// Between signs of life: a small share of the silence after which the supervisor takes an engine for hanging.
@@ -37,6 +41,8 @@ pub struct EngineConfig {
     pub fresh: bool,
     /// Program and arguments that start a replica or a task: put before the shim's own arguments.
     pub shim: Vec<OsString>,
+    /// How leases live.
+    pub terms: Terms,
     /// Called every second while the engine is able to do anything.
     pub sign_of_life: SignOfLife,
 }
@@ -56,11 +62,32 @@ impl fmt::Debug for SignOfLife {
 pub enum EngineError {
     #[error("start the engine: {what}")]
     Start { what: String, why: String, next: String },
+    /// Ended by itself: whoever took over does what is to be done.
+    #[error("keep leading: lease_lost")]
+    Lost { owner: String, epoch: u64 },
 }
 
 impl EngineError {
     fn start(what: &str, why: impl ToString, next: &str) -> Self {
         Self::Start { what: what.to_owned(), why: why.to_string(), next: next.to_owned() }
+    }
+
+    pub fn why(&self) -> String {
+        match self {
+            Self::Start { why, .. } => why.clone(),
+            Self::Lost { owner, epoch } => {
+                format!(
+                    "this engine was silent for the life of its lease, and {owner} took it (epoch {epoch})"
+                )
+            }
+        }
+    }
+
+    pub fn next(&self) -> &str {
+        match self {
+            Self::Start { next, .. } => next,
+            Self::Lost { .. } => "nothing: that engine leads; `medeclipse status` names it",
+        }
     }
 }
 
@@ -80,8 +107,13 @@ async fn live(config: EngineConfig) -> Result<(), EngineError> {
     let state_dir = config.paths.root().to_owned();
     // A task of its own: while journals are read, however long they are, the runtime does this beside it.
     tokio::spawn(give_signs(config.sign_of_life.clone()));
-    let _lock = lock(&config)?;
     let clock = Arc::new(Clock::start());
+    let leadership = Arc::new(lead(&config, &clock).await?);
+    // From here on, also while long journals are read.
+    let mut keeping = tokio::spawn({
+        let leadership = leadership.clone();
+        async move { leadership.keep().await }
+    });
     let artifacts = Store::open(state_dir.join("artifacts"))
         .map_err(|error| EngineError::start(&error.to_string(), chain(&error), &error.next()))?;
     let now = {
@@ -91,26 +123,21 @@ async fn live(config: EngineConfig) -> Result<(), EngineError> {
     let platform = platform(&config, artifacts.clone(), now)?;
     let edge = EdgeLink::new(config.paths.edge_socket());
     let accepted = wait_for_edge(&edge).await;
-    let targets = Targets::open(&config, platform.clone(), artifacts, edge.clone(), clock.clone(), accepted);
-    let targets = Arc::new(targets);
-    if config.fresh {
+    let owner = leadership.owner().clone();
+    let targets =
+        Targets::open(&config, owner, platform.clone(), artifacts, edge.clone(), clock.clone(), accepted);
+    // What another engine was in the middle of is gone on with.
+    if config.fresh && !leadership.has_waited {
         targets.end_unfinished().await;
     }
-    let api_listener = TcpListener::bind(config.environment.api).await.map_err(|error| {
-        EngineError::start(
-            &format!("listen on {} for its API", config.environment.api),
-            error,
-            "set `api` in the manifest's environment to a free address, or to port 0",
-        )
-    })?;
+    let api_listener = api_listener(&config, &leadership).await?;
     let socket = unix_listener(&config)?;
     let shutdown = Arc::new(Notify::new());
     let api = Api::new(
         &config,
         targets.clone(),
         platform.clone(),
-        edge.clone(),
-        clock.clone(),
+        leadership.clone(),
         shutdown.clone(),
         &api_listener,
     )
@@ -118,13 +145,51 @@ async fn live(config: EngineConfig) -> Result<(), EngineError> {
         EngineError::start("write the API's token", error, "make the state directory writable")
     })?;
     tokio::spawn(feed(edge, targets.clone(), api.clone()));
-    tokio::spawn(housekeep(platform, targets.clone(), clock));
+    tokio::spawn(housekeep(platform, targets.clone(), leadership.clone(), clock));
     let serve = api::serve(api, socket, api_listener);
     tokio::select! {
         () = serve => {}
         () = shutdown.notified() => {}
+        lost = &mut keeping => {
+            // Sockets and files are the other one's by now: nothing of them is touched.
+            targets.give_up().await;
+            let lease = lost.expect("BUG: keeping a lease never panics");
+            return Err(EngineError::Lost { owner: lease.owner, epoch: lease.epoch });
+        }
     }
+    keeping.abort();
+    leadership.release();
     Ok(())
+}
+
+/// Waits until no other engine leads this state directory.
+async fn lead(config: &EngineConfig, clock: &Arc<Clock>) -> Result<Leadership, EngineError> {
+    let failed = |error: std::io::Error| {
+        EngineError::start("lead the state directory", error, "make the state directory writable")
+    };
+    let owner = Owner::own().map_err(failed)?;
+    Leadership::lead(config.paths.run(), owner, config.terms, clock.clone()).await.map_err(failed)
+}
+
+/// Listens for the API on loopback. An engine that was passed over for its silence may still have the port.
+async fn api_listener(config: &EngineConfig, leadership: &Leadership) -> Result<TcpListener, EngineError> {
+    let until = tokio::time::Instant::now() + PORT_WITHIN;
+    loop {
+        let error = match TcpListener::bind(config.environment.api).await {
+            Ok(listener) => return Ok(listener),
+            Err(error) => error,
+        };
+        if error.kind() != ErrorKind::AddrInUse
+            || !leadership.end_who_was_before() && tokio::time::Instant::now() >= until
+        {
+            return Err(EngineError::start(
+                &format!("listen on {} for its API", config.environment.api),
+                error,
+                "set `api` in the manifest's environment to a free address, or to port 0",
+            ));
+        }
+        tokio::time::sleep(EDGE_EVERY).await;
+    }
 }
 
 async fn give_signs(sign: SignOfLife) {
@@ -132,24 +197,6 @@ async fn give_signs(sign: SignOfLife) {
         (sign.0)();
         tokio::time::sleep(SIGN_EVERY).await;
     }
-}
-
-/// Holds the state directory for one engine, until the file is closed.
-fn lock(config: &EngineConfig) -> Result<File, EngineError> {
-    let what = "lock the state directory";
-    let open = || {
-        std::fs::create_dir_all(config.paths.run())?;
-        File::options().create(true).truncate(false).write(true).open(config.paths.run().join("engine.lock"))
-    };
-    let file =
-        open().map_err(|error| EngineError::start(what, error, "make the state directory writable"))?;
-    file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => {
-            EngineError::start(what, "another engine holds it", "use that one: `medeclipse status`")
-        }
-        TryLockError::Error(error) => EngineError::start(what, error, "make the state directory writable"),
-    })?;
-    Ok(file)
 }
 
 fn platform(
@@ -192,7 +239,7 @@ async fn wait_for_edge(edge: &EdgeLink) -> Option<EdgeState> {
 fn unix_listener(config: &EngineConfig) -> Result<UnixListener, EngineError> {
     use std::os::unix::fs::PermissionsExt;
     let path = config.paths.engine_socket();
-    // Left by an engine that was killed; the lock says that none runs.
+    // Left by the engine before this one: killed, or passed over for its silence. That one answers nobody there any more.
     let _ = std::fs::remove_file(&path);
     let failed = |error: std::io::Error| {
         EngineError::start(
@@ -220,10 +267,15 @@ async fn feed(edge: EdgeLink, targets: Arc<Targets<ProcessPlatform>>, api: Api) 
 async fn housekeep(
     platform: Arc<ProcessPlatform>,
     targets: Arc<Targets<ProcessPlatform>>,
+    leadership: Arc<Leadership>,
     clock: Arc<Clock>,
 ) {
     loop {
         tokio::time::sleep(HOUSEKEEPING_EVERY).await;
+        // One that was stopped for long would tidy up what another engine needs by now.
+        if !leadership.is_fresh() {
+            continue;
+        }
         if let Some(by_ms) = clock.step() {
             targets.clock_stepped(by_ms).await;
         }

@@ -103,11 +103,12 @@ fn ask(state: &State, tasks: &[WantedTask], seen: &Seen, board: &mut Board, acts
 }
 
 fn route(state: &State, seen: &Seen, board: &mut Board, now: Millis, acts: &mut Vec<Act>) {
-    if seen.world.edge.is_none() {
-        return;
-    }
+    let Some(edge) = &seen.world.edge else { return };
+    // The same table is sent again by whoever takes over: from then on the edge refuses what an earlier leader, stopped
+    // on its way, may still send.
+    let is_older = edge.generation.epoch < state.epoch;
     match state.routes(&seen.world, now) {
-        Some(routes) if seen.table.as_ref() != Some(&routes) => {
+        Some(routes) if is_older || seen.table.as_ref() != Some(&routes) => {
             if let Some(claim) = board.claim_publish(&routes, now) {
                 acts.push(Act::Publish { routes: Box::new(routes), at: state.generation(), claim });
             }

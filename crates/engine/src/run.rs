@@ -5,6 +5,8 @@ use crate::api::wire::DeploymentView;
 use crate::clock::Clock;
 use crate::controller::{CommandError, Commanded, Controller};
 use crate::executor::{Executor, locked};
+use crate::journal::JournalError;
+use crate::leader::Terms;
 use crate::pursuit::pursue;
 use crate::samples;
 use crate::sight::Seen;
@@ -22,6 +24,9 @@ use tokio::sync::{mpsc, oneshot, watch};
 pub const MAILBOX_MAX: usize = 256;
 /// Without any reason to look earlier, a target looks at itself this often.
 const WAKE_AT_LEAST: Duration = Duration::from_secs(5);
+/// A renewal that failed is tried again after this, or sooner where leases are short.
+const RENEW_AGAIN: Millis = Millis::seconds(1);
+
 /// What a target can be told.
 pub enum Message {
     Command {
@@ -62,6 +67,15 @@ pub struct Life<P> {
     pub seen: watch::Receiver<Seen>,
     pub state: watch::Sender<Arc<State>>,
     pub clock: Arc<Clock>,
+    pub terms: Terms,
+    /// Until when the lease is promised.
+    pub until: watch::Sender<Millis>,
+    /// When the lease is renewed next.
+    pub renew_at: Millis,
+    /// The last renewal failed; said once.
+    pub is_unrenewed: bool,
+    /// Another one leads: says who.
+    pub lost: Option<JournalError>,
     /// When a decision was last taken.
     pub decided_at: Millis,
     /// Synthetic requests not yet told with a second.
@@ -70,36 +84,93 @@ pub struct Life<P> {
     pub tell: Box<dyn Fn(&EventRecord) + Send + Sync>,
 }
 
+/// How a life ended.
+pub enum End {
+    Stopped,
+    /// Another one leads: nothing of this target is decided here any more.
+    Lost(JournalError),
+}
+
 impl<P: Platform> Life<P> {
-    /// Lives until told to stop or nobody can speak to it any more.
-    pub async fn run(mut self) {
+    /// Lives until told to stop, nobody can speak to it any more, or another one leads.
+    pub async fn run(mut self) -> End {
         loop {
             let wake = self.wake_in();
-            tokio::select! {
+            let message = tokio::select! {
                 message = self.mailbox.recv() => match message {
                     Some(Message::Stop { reply }) => {
-                        // Closed first: after a `down`, a journal is one whole file.
-                        drop(self);
+                        self.give_back();
                         // The sender may have stopped waiting; the target stops all the same.
                         let _ = reply.send(());
-                        return;
+                        return End::Stopped;
                     }
-                    Some(message) => self.take(message),
-                    None => return,
+                    Some(message) => Some(message),
+                    None => return End::Stopped,
                 },
-                sight = self.seen.changed() => if sight.is_err() { return },
-                () = tokio::time::sleep(wake) => {}
+                sight = self.seen.changed() => if sight.is_err() { return End::Stopped } else { None },
+                () = tokio::time::sleep(wake) => None,
+            };
+            // First of all: one that was stopped for long may lead no more, and would act on what was.
+            self.renew();
+            if let Some(message) = message {
+                self.take(message);
             }
-            self.decide();
+            if self.lost.is_none() {
+                self.decide();
+            }
+            if let Some(lost) = self.lost.take() {
+                return End::Lost(lost);
+            }
             self.pursue();
         }
+    }
+
+    /// Renews the lease, when that is due.
+    fn renew(&mut self) {
+        let now = self.clock.now();
+        if now < self.renew_at {
+            return;
+        }
+        match tokio::task::block_in_place(|| self.controller.renew(now)) {
+            Ok(record) => {
+                self.renew_at = now.plus(self.terms.renew_every());
+                self.until.send_replace(now.plus(self.terms.ttl));
+                self.is_unrenewed = false;
+                self.publish_state(record.as_slice());
+            }
+            Err(error) => {
+                self.renew_at = now.plus(RENEW_AGAIN.min(self.terms.renew_every()));
+                if error.is_loss() || !std::mem::replace(&mut self.is_unrenewed, true) {
+                    self.failed(error);
+                }
+            }
+        }
+    }
+
+    /// Gives the lease back and closes the journal: after a `down`, it is one whole file.
+    fn give_back(mut self) {
+        if let Err(error) = tokio::task::block_in_place(|| self.controller.release()) {
+            // The next engine on this machine sees that we have ended; others wait for a while.
+            crate::log(&format!("{}: cannot give the lease back: {error}", self.executor.target));
+        }
+    }
+
+    /// Takes in that the journal was not written.
+    fn failed(&mut self, error: JournalError) {
+        if error.is_loss() {
+            self.lost = Some(error);
+            return;
+        }
+        let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+        crate::log(&format!("cannot {error}: {cause}; {}", error.next()));
     }
 
     /// Returns how long nothing needs to be decided.
     fn wake_in(&self) -> Duration {
         let next = self.controller.state.wake_after(self.decided_at);
         let wait = next.map(|at| Duration::from_millis(at.since(self.clock.now()).0));
-        wait.unwrap_or(WAKE_AT_LEAST).min(WAKE_AT_LEAST)
+        let renewal = Duration::from_millis(self.renew_at.since(self.clock.now()).0);
+        wait.unwrap_or(WAKE_AT_LEAST).min(WAKE_AT_LEAST).min(renewal)
     }
 
     fn take(&mut self, message: Message) {
@@ -107,8 +178,10 @@ impl<P: Platform> Life<P> {
         match message {
             Message::Command { command, actor, reply } => {
                 let answer = tokio::task::block_in_place(|| self.controller.command(&command, &actor, now));
-                if let Ok(Commanded::Done(records) | Commanded::Wait(records)) = &answer {
-                    self.publish_state(records);
+                match &answer {
+                    Ok(Commanded::Done(records) | Commanded::Wait(records)) => self.publish_state(records),
+                    Ok(Commanded::Known { .. }) | Err(CommandError::Refused(_)) => {}
+                    Err(CommandError::Journal(error)) => self.lost = error.is_loss().then(|| error.clone()),
                 }
                 // Who asked may have gone; what was written stays true.
                 let _ = reply.send(answer);
@@ -127,8 +200,9 @@ impl<P: Platform> Life<P> {
             Message::ClockStepped { by_ms } => {
                 let noted =
                     tokio::task::block_in_place(|| self.controller.note(&Event::ClockStepped { by_ms }, now));
-                if let Ok(record) = noted {
-                    self.publish_state(&[record]);
+                match noted {
+                    Ok(record) => self.publish_state(&[record]),
+                    Err(error) => self.failed(error),
                 }
             }
             Message::History { reply } => {
@@ -151,8 +225,7 @@ impl<P: Platform> Life<P> {
         let (records, failed) = tokio::task::block_in_place(|| self.controller.step(fact, now));
         self.publish_state(&records);
         if let Some(error) = failed {
-            let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
-            crate::log(&format!("cannot {error}: {cause}; {}", error.next()));
+            self.failed(error);
         }
     }
 

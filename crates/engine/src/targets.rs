@@ -2,20 +2,17 @@
 //! A damaged one is kept beside the others: it is shown, it refuses, and it disturbs nobody.
 
 use crate::api::wire::{ApiError, DeploymentView};
-use crate::calibrator::{Calibrator, SECONDS_MAX, Told, Traffic};
+use crate::calibrator::{Told, Traffic};
 use crate::clock::Clock;
-use crate::controller::{CommandError, Commanded, Controller};
+use crate::controller::{CommandError, Commanded};
 use crate::edge_link::EdgeLink;
-use crate::executor::{Executor, SharedBoard};
-use crate::journal::Damage;
+use crate::leader::{Owner, Terms};
 use crate::life::EngineConfig;
-use crate::monitor::Asker;
-use crate::readiness::{Checker, Found};
-use crate::reference::Reference;
-use crate::run::{Life, MAILBOX_MAX, Message};
+use crate::readiness::Found;
+use crate::run::Message;
 use crate::samples;
 use crate::sight::Seen;
-use crate::watcher::Watcher;
+use crate::tenure::Held;
 use crate::witness::Witness;
 use drivers::artifacts::Store;
 use drivers::platform::Platform;
@@ -23,9 +20,8 @@ use drivers::platform::process::ProcessPlatform;
 use manifest::edge::EdgeState;
 use meter::wire::SecondRecord;
 use rollout::event::Outcome;
-use rollout::judge::ProbeCounts;
 use rollout::machine::{OperatorCommand, State};
-use rollout::names::{Actor, DeploymentId, Generation, Target, Weight};
+use rollout::names::{Actor, DeploymentId, Millis, Target, Weight};
 use rollout::plan::TargetSettings;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -37,29 +33,40 @@ use tokio::sync::{Notify, mpsc, oneshot, watch};
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 /// How long a superseded deployment may take to go back.
 const SUPERSEDE_WITHIN: Duration = Duration::from_secs(180);
+/// How long one target may take to stop once another engine leads.
+const GIVE_UP_WITHIN: Duration = Duration::from_millis(500);
 /// An artefact younger than this may belong to a deploy on its way.
 const GARBAGE_AGE: Duration = Duration::from_secs(600);
 
-/// All targets of one environment.
+/// All targets of one environment. See `tenure` for how one begins, and what happens when another engine leads it.
 pub struct Targets<P> {
-    folder: PathBuf,
-    references: PathBuf,
-    readiness: PathBuf,
+    pub(super) folder: PathBuf,
+    pub(super) references: PathBuf,
+    pub(super) readiness: PathBuf,
     environment: String,
-    owner: String,
-    platform: Arc<P>,
+    pub(super) owner: Owner,
+    pub(super) terms: Terms,
+    pub(super) platform: Arc<P>,
     artifacts: Store,
-    edge: EdgeLink,
-    clock: Arc<Clock>,
-    accepted: Option<EdgeState>,
-    known: Mutex<BTreeMap<Target, Entry>>,
+    pub(super) edge: EdgeLink,
+    pub(super) clock: Arc<Clock>,
+    pub(super) accepted: Option<EdgeState>,
+    pub(super) known: Mutex<BTreeMap<Target, Entry>>,
     /// Counts records of all journals, so that followers wake.
-    heads: watch::Sender<u64>,
+    pub(super) heads: watch::Sender<u64>,
 }
 
 #[derive(Clone)]
-enum Entry {
+pub(super) enum Entry {
     Living(Handle),
+    /// Another one leads.
+    Held(Held),
+    Damaged(String),
+}
+
+/// Why nothing of a target is decided here.
+pub enum Unled {
+    Held(Held),
     Damaged(String),
 }
 
@@ -70,8 +77,10 @@ pub struct Handle {
     pub seen: watch::Receiver<Seen>,
     /// What is known of the releases one may go back to.
     pub readiness: watch::Receiver<Found>,
-    mailbox: mpsc::Sender<Message>,
-    calibrator: mpsc::Sender<Told>,
+    /// Until when the lease is promised.
+    pub until: watch::Receiver<Millis>,
+    pub(super) mailbox: mpsc::Sender<Message>,
+    pub(super) calibrator: mpsc::Sender<Told>,
 }
 
 /// A command's answer.
@@ -86,18 +95,20 @@ impl Targets<ProcessPlatform> {
     /// Opens every target that has a journal, and those the edge serves: a missing journal is damage.
     pub fn open(
         config: &EngineConfig,
+        owner: Owner,
         platform: Arc<ProcessPlatform>,
         artifacts: Store,
         edge: EdgeLink,
         clock: Arc<Clock>,
         accepted: Option<EdgeState>,
-    ) -> Self {
-        let targets = Self {
+    ) -> Arc<Self> {
+        let targets = Arc::new(Self {
             folder: config.paths.root().join("journal"),
             references: config.paths.root().join("reference"),
             readiness: config.paths.root().join("readiness"),
             environment: config.environment.name.clone(),
-            owner: format!("pid {}", std::process::id()),
+            owner,
+            terms: config.terms,
             platform,
             artifacts,
             edge,
@@ -105,7 +116,7 @@ impl Targets<ProcessPlatform> {
             accepted,
             known: Mutex::default(),
             heads: watch::Sender::new(0),
-        };
+        });
         for target in targets.on_disk() {
             targets.entry(&target);
         }
@@ -124,93 +135,9 @@ impl<P: Platform + Wakes> Targets<P> {
     }
 
     /// Returns the target of a service, brought to life if it is new.
-    fn entry(&self, target: &Target) -> Entry {
+    fn entry(self: &Arc<Self>, target: &Target) -> Entry {
         let mut known = self.known.lock().expect("BUG: nobody panics with this lock");
         known.entry(target.clone()).or_insert_with(|| self.start(target)).clone()
-    }
-
-    fn start(&self, target: &Target) -> Entry {
-        let accepted = self.accepted.as_ref().and_then(|edge| {
-            edge.tables.iter().find(|table| table.routes.target == *target).map(|table| table.generation)
-        });
-        match Controller::open(&self.folder, target, accepted, &self.owner, self.clock.now()) {
-            Ok(controller) => Entry::Living(self.live(target, controller)),
-            Err(damage) => self.damaged(target, &damage, accepted),
-        }
-    }
-
-    fn damaged(&self, target: &Target, damage: &Damage, accepted: Option<Generation>) -> Entry {
-        let serves = if accepted.is_some() { "the edge goes on serving it" } else { "it is not served" };
-        crate::log(&format!("{target} is damaged, {serves}: {}", damage.text()));
-        Entry::Damaged(damage.text())
-    }
-
-    fn live(&self, target: &Target, controller: Controller) -> Handle {
-        let (mailbox, inbox) = mpsc::channel(MAILBOX_MAX);
-        let (state_sender, state) = watch::channel(Arc::new(controller.state.clone()));
-        let (seen_sender, seen) = watch::channel(Seen::default());
-        let poke = Arc::new(Notify::new());
-        let board = SharedBoard::default();
-        let heads = self.heads.clone();
-        let life = Life {
-            controller,
-            executor: Executor {
-                target: target.clone(),
-                platform: self.platform.clone(),
-                edge: self.edge.clone(),
-                board: board.clone(),
-                clock: self.clock.clone(),
-                poke: poke.clone(),
-            },
-            mailbox: inbox,
-            seen: seen.clone(),
-            state: state_sender,
-            clock: self.clock.clone(),
-            decided_at: rollout::names::Millis(0),
-            probed: ProbeCounts::default(),
-            tell: Box::new(move |_| heads.send_modify(|count| *count += 1)),
-        };
-        let watcher = Watcher {
-            target: target.clone(),
-            platform: self.platform.clone(),
-            edge: self.edge.clone(),
-            board,
-            clock: self.clock.clone(),
-            state: state.clone(),
-            seen: seen_sender,
-            poke: poke.clone(),
-        };
-        tokio::spawn(life.run());
-        tokio::spawn(watcher.run());
-        self.platform.wake(poke);
-        let asker = Asker {
-            state: state.clone(),
-            seen: seen.clone(),
-            mailbox: mailbox.clone(),
-            clock: self.clock.clone(),
-        };
-        tokio::spawn(asker.clone().ask_checks());
-        tokio::spawn(asker.probe());
-        let (calibrator, told) = mpsc::channel(SECONDS_MAX);
-        let keeper = Calibrator {
-            path: Reference::path(&self.references, target),
-            inbox: told,
-            state: state.clone(),
-            mailbox: mailbox.clone(),
-            clock: self.clock.clone(),
-        };
-        tokio::spawn(keeper.run());
-        let (found, readiness) = watch::channel(Found::default());
-        let checker = Checker {
-            path: Checker::<P>::path(&self.readiness, target),
-            state: state.clone(),
-            found,
-            platform: self.platform.clone(),
-            artifacts: self.artifacts.clone(),
-            clock: self.clock.clone(),
-        };
-        tokio::spawn(checker.run());
-        Handle { state, seen, readiness, mailbox, calibrator }
     }
 
     fn known(&self) -> Vec<(Target, Entry)> {
@@ -218,11 +145,12 @@ impl<P: Platform + Wakes> Targets<P> {
         known.iter().map(|(target, entry)| (target.clone(), entry.clone())).collect()
     }
 
-    /// Returns every target: its way, or what is wrong with it.
-    pub fn all(&self) -> Vec<(Target, Result<Handle, String>)> {
+    /// Returns every target: its way, or why there is none.
+    pub fn all(&self) -> Vec<(Target, Result<Handle, Unled>)> {
         let each = |(target, entry)| match entry {
             Entry::Living(handle) => (target, Ok(handle)),
-            Entry::Damaged(why) => (target, Err(why)),
+            Entry::Held(held) => (target, Err(Unled::Held(held))),
+            Entry::Damaged(why) => (target, Err(Unled::Damaged(why))),
         };
         self.known().into_iter().map(each).collect()
     }
@@ -245,13 +173,14 @@ impl<P: Platform + Wakes> Targets<P> {
     }
 
     /// Returns the handle of a target; with `New::Refused` only of one that is known already.
-    pub fn handle(&self, target: &Target, new: New) -> Result<Handle, ApiError> {
+    pub fn handle(self: &Arc<Self>, target: &Target, new: New) -> Result<Handle, ApiError> {
         let is_known = self.known().iter().any(|(known, _)| known == target);
         if !is_known && new == New::Refused {
             return Err(self.unknown(target));
         }
         match self.entry(target) {
             Entry::Living(handle) => Ok(handle),
+            Entry::Held(held) => Err(held.refusal(target)),
             Entry::Damaged(why) => Err(ApiError {
                 error: format!("change {}: its state is damaged", target.service),
                 cause: Some(why),
@@ -377,13 +306,24 @@ impl<P: Platform + Wakes> Targets<P> {
         }
     }
 
+    /// Stops deciding because another engine leads. Nothing more is written down but that the leases are free.
+    pub async fn give_up(&self) {
+        for (_, entry) in self.known() {
+            let Entry::Living(handle) = entry else { continue };
+            let (reply, stopped) = oneshot::channel();
+            if handle.mailbox.try_send(Message::Stop { reply }).is_ok() {
+                let _ = tokio::time::timeout(GIVE_UP_WITHIN, stopped).await;
+            }
+        }
+    }
+
     /// Removes artefacts that no target may go back to. Nothing is removed while a target's needs are unknown.
     pub async fn collect_garbage(&self) {
         let mut keep = BTreeSet::new();
         for (_, entry) in self.known() {
             match entry {
                 Entry::Living(handle) => keep.extend(handle.state.borrow().artifacts_in_use()),
-                Entry::Damaged(_) => return,
+                Entry::Held(_) | Entry::Damaged(_) => return,
             }
         }
         let store = self.artifacts.clone();

@@ -1,7 +1,8 @@
 //! Opens the state that every released schema left behind, as it was written by that release.
 #![allow(clippy::unwrap_used)]
 
-use engine::journal::{Journal, SCHEMA_VERSION};
+use engine::journal::{Journal, Reader, SCHEMA_VERSION};
+use engine::lease::Lease;
 use rollout::event::{EventRecord, Outcome};
 use rollout::machine::State;
 use rollout::names::{Generation, Target};
@@ -9,6 +10,11 @@ use std::path::Path;
 
 /// Opens a copy of a fixture: opening writes to it.
 fn open(schema: u32, accepted: Option<Generation>) -> (State, Vec<EventRecord>) {
+    let (state, records, _) = open_with_lease(schema, accepted);
+    (state, records)
+}
+
+fn open_with_lease(schema: u32, accepted: Option<Generation>) -> (State, Vec<EventRecord>, Option<Lease>) {
     let target = Target::new("web", "local");
     let folder = tempfile::tempdir().unwrap();
     let fixture =
@@ -20,7 +26,8 @@ fn open(schema: u32, accepted: Option<Generation>) -> (State, Vec<EventRecord>) 
         records.push(record.clone());
     });
     assert_eq!(journal.unwrap().head().seq, records.len() as u64);
-    (state, records)
+    let lease = Reader::open(folder.path(), &target).unwrap().lease().unwrap();
+    (state, records, lease)
 }
 
 #[test]
@@ -53,4 +60,25 @@ fn e17_the_state_of_schema_1_is_what_it_was() {
     let evidence = records.iter().filter(|record| record.event.kind() == "evidence_added").count();
     assert!(evidence >= 3, "{evidence}");
     assert_eq!(state.settings.replicas.max, 4);
+}
+
+#[test]
+fn e17_the_state_of_schema_2_is_what_it_was_and_its_lease_was_given_back() {
+    let (state, records, lease) = open_with_lease(2, Some(Generation { epoch: 2, seq: 10 }));
+
+    // v1, then v2; the engine was killed and another one led, until the environment was brought down.
+    let stable = state.stable.as_ref().unwrap();
+    assert_eq!((stable.revision.0, stable.label.as_ref().unwrap().to_string()), (2, "v2".to_owned()));
+    let lease = lease.unwrap();
+    assert!(lease.is_given_back());
+    assert_eq!((lease.epoch, state.epoch), (2, 2));
+    let taken = records.iter().filter(|record| record.event.kind() == "lease_taken").count();
+    assert_eq!(taken, 2);
+}
+
+#[test]
+fn e17_a_journal_of_schema_1_is_brought_up_to_date_and_has_no_lease_yet() {
+    let (_, _, lease) = open_with_lease(1, None);
+
+    assert_eq!(lease, None);
 }

@@ -1,7 +1,9 @@
 //! Looks at the machine itself: disk, descriptors, kernel. Needs no manifest.
 
 use super::Finding;
+use crate::units;
 use drivers::paths::StatePaths;
+use engine::leader::{Fate, Owner, short};
 use rustix::process::{PidfdFlags, Resource, getpid, getrlimit, pidfd_open};
 use std::path::Path;
 
@@ -76,6 +78,26 @@ pub fn kernel() -> Finding {
 }
 
 /// Returns the folder itself, or the nearest one above it that exists.
+/// Says which engine leads the state directory, and finds one that is silent.
+pub fn leader(paths: &StatePaths) -> Finding {
+    let Some(lease) = engine::who_leads(&paths.run()) else {
+        return Finding::fine("leader", "no engine leads the state directory");
+    };
+    let (owner, until) = (short(&lease.owner), units::date_time(lease.until));
+    match Owner::fate_of(&lease.owner) {
+        Fate::Ended => Finding::fine("leader", format!("{owner} has ended; the next engine follows at once")),
+        Fate::Runs | Fate::Unknown if lease.until >= units::now() => Finding::fine(
+            "leader",
+            format!("{owner}, until {until} UTC (epoch {}), renewed as long as it is well", lease.epoch),
+        ),
+        Fate::Runs | Fate::Unknown => Finding::missing(
+            "leader",
+            format!("{owner} should have renewed its lease by {until} UTC, and has not"),
+            "an engine that hangs is replaced by its supervisor within 17 s; where none runs, `medeclipse up` replaces it",
+        ),
+    }
+}
+
 fn existing(path: &Path) -> &Path {
     path.ancestors().find(|folder| folder.is_dir()).unwrap_or(Path::new("/"))
 }

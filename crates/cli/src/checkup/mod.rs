@@ -60,6 +60,7 @@ pub fn run(context: &Context) -> Vec<Finding> {
         machine::disk(&context.paths),
         machine::descriptors(),
         machine::kernel(),
+        machine::leader(&context.paths),
     ];
     match context.read_manifest() {
         Ok(read) => {

@@ -4,7 +4,8 @@ use super::release;
 use crate::follow::Report;
 use crate::units;
 use comfy_table::{Table, presets};
-use engine::api::wire::{DeploymentView, LogLines, RevisionStatus, ServiceStatus, Status};
+use engine::api::wire::{DeploymentView, LeaseStatus, LogLines, RevisionStatus, ServiceStatus, Status};
+use engine::leader::short;
 use rollout::event::{Event, EventRecord, Outcome};
 
 /// Words one event: time, service, deployment, and the event's own line.
@@ -61,7 +62,13 @@ pub fn status(status: &Status) -> String {
         Some(edge) => format!("{} on {}", status.environment, edge.listen.join(", ")),
         None => format!("{}: the edge does not answer", status.environment),
     };
-    text.push_str(&format!("   api {}   engine {}\n", status.api, status.engine.pid));
+    let leads = status.engine.lease_until.map(|until| format!(", leads until {} UTC", units::clock(until)));
+    text.push_str(&format!(
+        "   api {}   engine {}{}\n",
+        status.api,
+        status.engine.pid,
+        leads.unwrap_or_default()
+    ));
     if status.services.is_empty() {
         text.push_str("\nno service yet: deploy one with `medeclipse deploy`\n");
     }
@@ -92,7 +99,7 @@ fn one_service(service: &ServiceStatus) -> String {
     }
     if !table.is_empty() {
         text.push_str(&format!("{}\n", table.trim_fmt()));
-    } else {
+    } else if service.lease.as_ref().is_none_or(|lease| lease.ours) {
         text.push_str(&format!("  nothing serves yet: `medeclipse deploy {}`\n", service.service));
     }
     let ready = if service.rollback_ready { "ready" } else { "not possible" };
@@ -102,6 +109,13 @@ fn one_service(service: &ServiceStatus) -> String {
         service.rollback_reason,
         checked.unwrap_or_default()
     ));
+    if let Some(LeaseStatus { epoch, owner, until, .. }) = &service.lease {
+        text.push_str(&format!(
+            "  led by {} until {} UTC, epoch {epoch}\n",
+            short(owner),
+            units::clock(*until)
+        ));
+    }
     for alarm in &service.alarms {
         text.push_str(&format!("  alarm {alarm}\n"));
     }

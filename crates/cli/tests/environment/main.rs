@@ -13,6 +13,7 @@ mod hangs;
 #[allow(dead_code)]
 #[path = "../whole/harness.rs"]
 mod harness;
+mod leases;
 mod load;
 mod maintenance;
 mod state;

@@ -4,8 +4,8 @@
 
 use super::fake_engine::{Reply, Request, Then};
 use engine::api::wire::{
-    Accepted, EdgeStatus, EngineStatus, LogLines, ReplicaCounts, RevisionStatus, ServiceStatus, Status,
-    VerdictStatus,
+    Accepted, EdgeStatus, EngineStatus, LeaseStatus, LogLines, ReplicaCounts, RevisionStatus, ServiceStatus,
+    Status, VerdictStatus,
 };
 use rollout::event::{
     DeploymentKind, Event, EventRecord, Outcome, Requested, ReturnReason, ServedBy, VerdictWord,
@@ -140,7 +140,7 @@ pub fn status() -> Status {
     };
     Status {
         environment: "local".into(),
-        engine: EngineStatus { pid: 4242, lease_until: None },
+        engine: EngineStatus { pid: 4242, lease_until: Some(Millis(36_012_000)), lease_epoch: 1 },
         api: "http://127.0.0.1:9".into(),
         edge: Some(EdgeStatus { pid: 4243, listen: vec!["127.0.0.1:8080".into()] }),
         services: vec![ServiceStatus {
@@ -172,6 +172,12 @@ pub fn status() -> Status {
             rollback_checked_at: None,
             alarms: Vec::new(),
             damage: None,
+            lease: Some(LeaseStatus {
+                epoch: 7,
+                owner: "process 4242 on web-1 (start 1, boot b, pids n)".into(),
+                until: Millis(36_012_000),
+                ours: true,
+            }),
         }],
     }
 }

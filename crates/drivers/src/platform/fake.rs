@@ -134,6 +134,10 @@ impl Platform for Fake {
         Ok(state.targets.get_mut(target).map(Stage::observe).unwrap_or_default())
     }
 
+    async fn fence(&self, target: &Target, at: Generation) -> Result<(), PlatformError> {
+        self.state().enter(target, at)
+    }
+
     async fn apply(&self, target: &Target, change: &Change, at: Generation) -> Result<(), PlatformError> {
         let mut state = self.state();
         if let Some(error) = state.apply_errors.pop_front() {

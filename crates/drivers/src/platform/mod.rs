@@ -1,4 +1,4 @@
-//! Looks at and changes one service on one platform. The narrow waist: two methods, one closed set of changes.
+//! Looks at and changes one service on one platform. The narrow waist: three methods, one closed set of changes.
 
 pub mod fake;
 pub mod process;
@@ -18,6 +18,14 @@ pub trait Platform: Send + Sync + 'static {
         &self,
         target: &Target,
         change: &Change,
+        at: Generation,
+    ) -> impl Future<Output = Result<(), PlatformError>> + Send;
+
+    /// Refuses from now on what is older than `at`, without changing anything: said by a controller that takes over,
+    /// while the one before it may still be running. On return nothing older is under way.
+    fn fence(
+        &self,
+        target: &Target,
         at: Generation,
     ) -> impl Future<Output = Result<(), PlatformError>> + Send;
 }

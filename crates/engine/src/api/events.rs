@@ -3,7 +3,7 @@
 
 use super::Api;
 use crate::journal::Reader;
-use crate::targets::Targets;
+use crate::targets::{Targets, Unled};
 use axum::extract::{Query, State};
 use axum::http::HeaderMap;
 use axum::response::Sse;
@@ -87,8 +87,12 @@ impl Follower {
 
     /// Reads what is new; tells whether there was anything.
     async fn fill(&mut self) -> bool {
-        let living =
-            self.targets.all().into_iter().filter(|(_, handle)| handle.is_ok()).map(|(target, _)| target);
+        let living = self
+            .targets
+            .all()
+            .into_iter()
+            .filter(|(_, led)| !matches!(led, Err(Unled::Damaged(_))))
+            .map(|(target, _)| target);
         let wanted: Vec<_> =
             living.filter(|target| self.only.as_ref().is_none_or(|only| only == target)).collect();
         let folder = self.targets.folder().to_owned();

@@ -1,8 +1,10 @@
 //! Shows: status, history, logs, metrics. Reads views; changes nothing.
 
 use super::Api;
-use super::wire::{ApiError, DeploymentView, EdgeStatus, EngineStatus, LogLines, Status, TrafficView};
-use crate::targets::New;
+use super::wire::{
+    ApiError, DeploymentView, EdgeStatus, EngineStatus, LeaseStatus, LogLines, Status, TrafficView,
+};
+use crate::targets::{New, Unled};
 use crate::views::{status, traffic};
 use axum::Json;
 use axum::extract::{Path, Query, State};
@@ -23,16 +25,29 @@ const WEIGHTS_MAX: usize = 24;
 pub async fn status(State(api): State<Api>) -> Json<Status> {
     let edge = api.edge.state().await.ok().map(|edge| EdgeStatus { pid: edge.pid, listen: edge.listen });
     let now = api.clock.now();
+    let own = api.leadership.owner().to_string();
     let services = api.targets.all().into_iter().map(|(target, handle)| match handle {
         Ok(handle) => {
             let seen = handle.seen.borrow().clone();
-            status::service(&handle.state.borrow(), &seen.world, &handle.readiness.borrow(), now)
+            let state = handle.state.borrow().clone();
+            let lease = LeaseStatus {
+                epoch: state.epoch,
+                owner: own.clone(),
+                until: *handle.until.borrow(),
+                ours: true,
+            };
+            status::service(&state, &seen.world, &handle.readiness.borrow(), now, lease)
         }
-        Err(damage) => status::damaged(&target, damage),
+        Err(Unled::Held(held)) => status::held(&target, &held),
+        Err(Unled::Damaged(damage)) => status::damaged(&target, damage),
     });
     Json(Status {
         environment: api.environment.clone(),
-        engine: EngineStatus { pid: std::process::id(), lease_until: None },
+        engine: EngineStatus {
+            pid: std::process::id(),
+            lease_until: Some(api.leadership.until()),
+            lease_epoch: api.leadership.lease().epoch,
+        },
         api: format!("http://{}", api.address),
         edge,
         services: services.collect(),

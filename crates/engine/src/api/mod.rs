@@ -16,6 +16,7 @@ pub use metrics::Metrics;
 
 use crate::clock::Clock;
 use crate::edge_link::EdgeLink;
+use crate::leadership::Leadership;
 use crate::life::EngineConfig;
 use crate::targets::Targets;
 use axum::Router;
@@ -34,6 +35,7 @@ pub struct Api {
     pub targets: Arc<Targets<ProcessPlatform>>,
     pub platform: Arc<ProcessPlatform>,
     pub edge: EdgeLink,
+    pub leadership: Arc<Leadership>,
     pub clock: Arc<Clock>,
     pub metrics: Arc<Metrics>,
     pub environment: String,
@@ -48,15 +50,16 @@ impl Api {
         config: &EngineConfig,
         targets: Arc<Targets<ProcessPlatform>>,
         platform: Arc<ProcessPlatform>,
-        edge: EdgeLink,
-        clock: Arc<Clock>,
+        leadership: Arc<Leadership>,
         shutdown: Arc<Notify>,
         listener: &TcpListener,
     ) -> io::Result<Self> {
+        let (edge, clock) = (targets.edge.clone(), targets.clock.clone());
         Ok(Self {
             targets,
             platform,
             edge,
+            leadership,
             clock,
             metrics: Arc::new(Metrics::default()),
             environment: config.environment.name.clone(),

@@ -124,8 +124,11 @@ pub struct Status {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct EngineStatus {
     pub pid: u32,
-    /// None: this engine holds its state directory by a file lock until it ends.
+    /// Until when this engine has promised to lead the state directory; renewed as long as it is well.
     pub lease_until: Option<Millis>,
+    /// Counts the engines that have led it since it was brought up.
+    #[serde(default)]
+    pub lease_epoch: u64,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
@@ -138,7 +141,7 @@ pub struct EdgeStatus {
 pub struct ServiceStatus {
     pub service: String,
     pub target: Target,
-    /// `idle`, `damaged`, or the phase of the running deployment.
+    /// `idle`, `waiting` (another engine leads), `damaged`, or the phase of the running deployment.
     pub phase: String,
     /// What the phase waits for, in words.
     pub waiting_for: Option<String>,
@@ -160,6 +163,20 @@ pub struct ServiceStatus {
     pub alarms: Vec<String>,
     /// What is wrong with the target's state, why, and what to do; set in phase `damaged`.
     pub damage: Option<String>,
+    /// Who leads the target; None in phase `damaged`.
+    #[serde(default)]
+    pub lease: Option<LeaseStatus>,
+}
+
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct LeaseStatus {
+    /// The fencing token: what carries an older one is refused.
+    pub epoch: u64,
+    pub owner: String,
+    /// By the owner's clock; renewed as long as it is well.
+    pub until: Millis,
+    /// The engine that answers has it. Otherwise it refuses commands for this target, and waits.
+    pub ours: bool,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

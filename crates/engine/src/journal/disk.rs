@@ -2,6 +2,7 @@
 //! Knows no event and no hash; `sqlite` is the disk that ships, the simulation has one that loses and tears.
 
 use super::damage::Damage;
+use crate::leader::short;
 use crate::lease::Lease;
 use rollout::names::Millis;
 
@@ -36,7 +37,7 @@ pub trait Disk {
     /// happens where another lease is there by now, or the row's place is taken.
     fn take(&mut self, seen: Option<&Lease>, lease: &Lease, row: &StoredRow) -> Result<(), DiskError>;
 
-    /// Promises to hold the lease of this epoch for longer. False: it has been taken.
+    /// Promises to hold the lease of this epoch for longer; need not be durable. False: it has been taken.
     fn renew(&mut self, epoch: u64, until: Millis) -> Result<bool, DiskError>;
 
     /// Gives the lease of this epoch back: nobody has to wait for it. One that has been taken stays as it is.
@@ -44,12 +45,15 @@ pub trait Disk {
 }
 
 /// Why something is not on the disk.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum DiskError {
     #[error("no space is left on the disk ({0})")]
     Full(String),
     #[error("it may not be written ({0})")]
     ReadOnly(String),
+    /// Another one has been writing for longer than any write takes.
+    #[error("another engine is in the middle of a write ({0})")]
+    Busy(String),
     #[error("{}", lost(.0))]
     Lost(Option<Lease>),
     /// Somebody else has written meanwhile: read again.
@@ -60,6 +64,11 @@ pub enum DiskError {
 }
 
 impl DiskError {
+    /// Whether somebody else leads now: whoever is told this decides nothing more.
+    pub fn is_loss(&self) -> bool {
+        matches!(self, DiskError::Lost(_) | DiskError::Moved)
+    }
+
     pub fn next(&self) -> &'static str {
         match self {
             DiskError::Full(_) => "free space on the disk of the state directory; serving goes on meanwhile",
@@ -67,6 +76,7 @@ impl DiskError {
             DiskError::Lost(_) | DiskError::Moved => {
                 "use the engine that took over: see `medeclipse status`; this one changes nothing any more"
             }
+            DiskError::Busy(_) => "try again; `medeclipse status` says who leads",
             DiskError::Other(_) => "see `medeclipse status` and the engine's log in the state directory",
         }
     }
@@ -74,7 +84,7 @@ impl DiskError {
 
 fn lost(lease: &Option<Lease>) -> String {
     match lease {
-        Some(lease) => format!("{} took over with epoch {}", lease.owner, lease.epoch),
-        None => "the lease has been given back".to_owned(),
+        Some(lease) => format!("lease lost to {} (epoch {})", short(&lease.owner), lease.epoch),
+        None => "the lease is gone".to_owned(),
     }
 }

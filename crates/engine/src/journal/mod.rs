@@ -44,7 +44,7 @@ pub struct Head {
 }
 
 /// The event is not in the journal, and so did not happen.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 #[error("write to the journal {path}")]
 pub struct JournalError {
     pub path: String,
@@ -53,6 +53,11 @@ pub struct JournalError {
 }
 
 impl JournalError {
+    /// Whether somebody else leads now.
+    pub fn is_loss(&self) -> bool {
+        self.source.is_loss()
+    }
+
     pub fn next(&self) -> String {
         self.source.next().to_owned()
     }

@@ -1,7 +1,9 @@
 //! Reads a journal beside its writer, for those who follow or look back. Changes nothing.
 
 use super::disk::StoredRow;
+use super::sqlite::lease_in;
 use super::{BUSY, Journal};
+use crate::lease::Lease;
 use rollout::event::{Event, EventRecord};
 use rollout::names::{Actor, DeploymentId, Millis, Target};
 use rusqlite::{Connection, OpenFlags, Params, params};
@@ -19,6 +21,13 @@ impl Reader {
         let connection = Connection::open_with_flags(Journal::path(folder, target), flags)?;
         connection.busy_timeout(BUSY)?;
         Ok(Self { connection, target: target.clone() })
+    }
+
+    /// Returns who leads the target; None: nobody ever has, or an engine that knew no leases.
+    pub fn lease(&self) -> Result<Option<Lease>, rusqlite::Error> {
+        let has_leases = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' AND name = 'lease'";
+        let tables: u32 = self.connection.query_row(has_leases, [], |row| row.get(0))?;
+        if tables == 0 { Ok(None) } else { lease_in(&self.connection) }
     }
 
     /// Returns at most `limit` records after `seq`, oldest first.

@@ -6,9 +6,23 @@ use rusqlite::Connection;
 use std::path::Path;
 
 /// The schema this engine writes. Each released one has a fixture in tests/fixtures.
-pub const SCHEMA_VERSION: u32 = 1;
+pub const SCHEMA_VERSION: u32 = 2;
 /// Marks the file as ours: "MEcl".
 const APPLICATION_ID: u32 = 0x4d45_636c;
+
+/// Since schema 2. Kept by the rows themselves, too: whoever holds an older token cannot put it back.
+const LEASE: &str = "
+CREATE TABLE IF NOT EXISTS lease (
+  one INTEGER PRIMARY KEY CHECK (one = 1),
+  epoch INTEGER NOT NULL CHECK (epoch > 0),
+  owner TEXT NOT NULL,
+  until INTEGER NOT NULL
+) STRICT;
+CREATE TRIGGER IF NOT EXISTS lease_epochs_only_grow BEFORE UPDATE ON lease
+  WHEN NEW.epoch < OLD.epoch OR (NEW.epoch = OLD.epoch AND NEW.owner <> OLD.owner)
+  BEGIN SELECT RAISE(ABORT, 'the lease has a newer owner'); END;
+CREATE TRIGGER IF NOT EXISTS lease_is_never_removed BEFORE DELETE ON lease BEGIN SELECT RAISE(ABORT, 'a lease is given back, not removed'); END;
+";
 
 const TABLES: &str = "
 CREATE TABLE events (
@@ -46,13 +60,20 @@ pub fn prepare(connection: &Connection, path: &Path, target: &Target) -> Result<
             &path.display().to_string(),
             "the file holds tables that are not a journal's",
         )),
+        (1, _) => upgrade(connection).map_err(broken),
         _ => Ok(()),
     }
 }
 
+/// Brings schema 1 up to date. Twice is once: two engines may find the same old file.
+fn upgrade(connection: &Connection) -> Result<(), rusqlite::Error> {
+    connection
+        .execute_batch(&format!("BEGIN IMMEDIATE; {LEASE} PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"))
+}
+
 fn create(connection: &Connection, target: &Target) -> Result<(), rusqlite::Error> {
     let script = format!(
-        "BEGIN IMMEDIATE; {TABLES} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
+        "BEGIN IMMEDIATE; {TABLES} {LEASE} PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {SCHEMA_VERSION}; COMMIT;"
     );
     connection.execute_batch(&script)?;
     connection.execute("INSERT INTO about (key, value) VALUES ('target', ?1)", [target.to_string()])?;

@@ -11,10 +11,11 @@ use rusqlite::{Connection, ErrorCode, OptionalExtension, Row, TransactionBehavio
 use std::path::{Path, PathBuf};
 
 const INSERT: &str = "INSERT INTO events (seq, v, at, deployment, actor, kind, body, prev_hash, hash)
-  SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9
-  WHERE NOT EXISTS (SELECT 1 FROM about WHERE key = 'lease' AND json_extract(value, '$.epoch') <> ?10)";
-const LEASE: &str = "SELECT value FROM about WHERE key = 'lease'";
-const SWAP: &str = "INSERT INTO about (key, value) VALUES ('lease', ?1) ON CONFLICT (key) DO UPDATE SET value = excluded.value";
+  SELECT ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9 WHERE NOT EXISTS (SELECT 1 FROM lease WHERE epoch <> ?10)";
+const LEASE: &str = "SELECT epoch, owner, until FROM lease";
+const TAKE: &str = "INSERT INTO lease (one, epoch, owner, until) VALUES (1, ?1, ?2, ?3)
+  ON CONFLICT (one) DO UPDATE SET epoch = excluded.epoch, owner = excluded.owner, until = excluded.until";
+const RENEW: &str = "UPDATE lease SET until = ?2 WHERE epoch = ?1";
 
 /// A journal's file.
 pub struct Sqlite {
@@ -42,30 +43,22 @@ impl Sqlite {
         killpoint::journal(&target.display(), row.seq, &row.kind, side);
     }
 
-    fn stored_lease(connection: &Connection) -> Result<Option<Lease>, rusqlite::Error> {
-        let text: Option<String> = connection.query_row(LEASE, [], |row| row.get(0)).optional()?;
-        let read = |text: String| {
-            serde_json::from_str(&text).map_err(|error| {
-                rusqlite::Error::FromSqlConversionFailure(0, rusqlite::types::Type::Text, Box::new(error))
-            })
-        };
-        text.map(read).transpose()
+    /// Changes how long the lease of this epoch is promised for. Not flushed to the disk: a renewal that a loss of power
+    /// takes back makes the lease look older than it is, and after that its owner has ended anyway. A taking is flushed,
+    /// and so is every append, with all that was written before it; the order of what is in the file never changes.
+    fn promise(&mut self, epoch: u64, until: Millis) -> Result<bool, rusqlite::Error> {
+        self.connection.pragma_update(None, "synchronous", "NORMAL")?;
+        let renewed = self.connection.prepare_cached(RENEW)?.execute(params![epoch, until.0]);
+        self.connection.pragma_update(None, "synchronous", "FULL")?;
+        Ok(renewed? == 1)
     }
+}
 
-    /// Replaces the lease where `change` wants that; in one transaction.
-    fn change_lease(
-        &mut self,
-        change: impl FnOnce(Option<Lease>) -> Option<Lease>,
-    ) -> Result<bool, DiskError> {
-        let change = || {
-            let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            let Some(lease) = change(Self::stored_lease(&transaction)?) else { return Ok(false) };
-            transaction.execute(SWAP, [text(&lease)])?;
-            transaction.commit()?;
-            Ok(true)
-        };
-        change().map_err(said)
-    }
+/// Returns the lease a file holds; a file of an older schema holds none.
+pub(super) fn lease_in(connection: &Connection) -> Result<Option<Lease>, rusqlite::Error> {
+    let read =
+        |row: &Row<'_>| Ok(Lease { epoch: row.get(0)?, owner: row.get(1)?, until: Millis(row.get(2)?) });
+    connection.query_row(LEASE, [], read).optional()
 }
 
 impl Disk for Sqlite {
@@ -91,17 +84,17 @@ impl Disk for Sqlite {
     }
 
     fn lease(&self) -> Result<Option<Lease>, DiskError> {
-        Self::stored_lease(&self.connection).map_err(said)
+        lease_in(&self.connection).map_err(said)
     }
 
     fn take(&mut self, seen: Option<&Lease>, lease: &Lease, row: &StoredRow) -> Result<(), DiskError> {
         self.reached(row, Side::Before);
         let mut take = || {
             let transaction = self.connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-            if Self::stored_lease(&transaction)?.as_ref() != seen {
+            if lease_in(&transaction)?.as_ref() != seen {
                 return Ok(false);
             }
-            transaction.execute(SWAP, [text(lease)])?;
+            transaction.execute(TAKE, params![lease.epoch, lease.owner, lease.until.0])?;
             write(&transaction, row, lease.epoch)?;
             transaction.commit()?;
             Ok(true)
@@ -112,14 +105,11 @@ impl Disk for Sqlite {
     }
 
     fn renew(&mut self, epoch: u64, until: Millis) -> Result<bool, DiskError> {
-        self.change_lease(|lease| {
-            lease.filter(|lease| lease.epoch == epoch).map(|lease| Lease { until, ..lease })
-        })
+        self.promise(epoch, until).map_err(said)
     }
 
     fn release(&mut self, epoch: u64) -> Result<(), DiskError> {
-        let until = Millis(0);
-        self.renew(epoch, until).map(|_| ())
+        self.promise(epoch, Lease::GIVEN_BACK).map(|_| ()).map_err(said)
     }
 }
 
@@ -180,14 +170,11 @@ fn write(connection: &Connection, row: &StoredRow, epoch: u64) -> Result<bool, r
     Ok(written == 1)
 }
 
-fn text(lease: &Lease) -> String {
-    serde_json::to_string(lease).expect("BUG: every lease can be written as JSON")
-}
-
 fn said(error: rusqlite::Error) -> DiskError {
     match error.sqlite_error_code() {
         Some(ErrorCode::DiskFull) => DiskError::Full(error.to_string()),
         Some(ErrorCode::ReadOnly | ErrorCode::CannotOpen) => DiskError::ReadOnly(error.to_string()),
+        Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => DiskError::Busy(error.to_string()),
         Some(ErrorCode::ConstraintViolation) => DiskError::Moved,
         _ => DiskError::Other(error.to_string()),
     }

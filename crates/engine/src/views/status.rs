@@ -1,7 +1,10 @@
 //! Says how a target is doing, from its state and what was last seen of the world.
 
-use crate::api::wire::{ReplicaCounts, RevisionStatus, ServiceStatus, VerdictStatus};
+use crate::api::wire::{LeaseStatus, ReplicaCounts, RevisionStatus, ServiceStatus, VerdictStatus};
+use crate::leader::short;
+use crate::lease::Lease;
 use crate::readiness::Found;
+use crate::tenure::Held;
 use rollout::event::VerdictWord;
 use rollout::judge::Verdict;
 use rollout::machine::{Deployment, Phase, State, World};
@@ -9,7 +12,13 @@ use rollout::names::{Millis, Target};
 use rollout::release::Placed;
 
 /// Returns the row of a target.
-pub fn service(state: &State, world: &World, found: &Found, now: Millis) -> ServiceStatus {
+pub fn service(
+    state: &State,
+    world: &World,
+    found: &Found,
+    now: Millis,
+    lease: LeaseStatus,
+) -> ServiceStatus {
     let running = state.deployment.as_ref();
     let (rollback_ready, rollback_reason) = rollback(state, world, found, now);
     let candidate = world.edge.as_ref().and_then(|edge| edge.candidate);
@@ -35,6 +44,24 @@ pub fn service(state: &State, world: &World, found: &Found, now: Millis) -> Serv
             .map(|checked| checked.at),
         alarms: alarms(state, found),
         damage: None,
+        lease: Some(lease),
+    }
+}
+
+/// Returns the row of a target that another engine leads.
+pub fn held(target: &Target, held: &Held) -> ServiceStatus {
+    let Lease { epoch, owner, until } = held.lease.clone();
+    ServiceStatus {
+        phase: "waiting".to_owned(),
+        waiting_for: Some(format!(
+            "{} to give up its lease, which ends at {}",
+            short(&owner),
+            until.rfc3339()
+        )),
+        rollback_reason: "another engine leads the target".to_owned(),
+        damage: None,
+        lease: Some(LeaseStatus { epoch, owner, until, ours: false }),
+        ..damaged(target, String::new())
     }
 }
 
@@ -59,6 +86,7 @@ pub fn damaged(target: &Target, damage: String) -> ServiceStatus {
         rollback_checked_at: None,
         alarms: Vec::new(),
         damage: Some(damage),
+        lease: None,
     }
 }
 

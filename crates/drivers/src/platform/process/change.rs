@@ -41,7 +41,7 @@ impl Shared {
         }
     }
 
-    fn enter(&self, target: &Target, at: Generation) -> Result<Pass, PlatformError> {
+    pub(super) fn enter(&self, target: &Target, at: Generation) -> Result<Pass, PlatformError> {
         Pass::enter(&self.layout.target(target), at).map_err(|shut| match shut {
             Shut::Newer(newest) => PlatformError::Stale {
                 what: format!("change {target} as of {at}"),

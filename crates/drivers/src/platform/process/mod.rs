@@ -201,6 +201,12 @@ impl Platform for ProcessPlatform {
         Ok(observed)
     }
 
+    async fn fence(&self, target: &Target, at: Generation) -> Result<(), PlatformError> {
+        let (shared, of) = (Arc::clone(&self.shared), target.clone());
+        let entered = tokio::task::spawn_blocking(move || shared.enter(&of, at).map(drop)).await;
+        entered.map_err(|error| crashed(&format!("change {target}"), &error))?
+    }
+
     async fn apply(&self, target: &Target, change: &Change, at: Generation) -> Result<(), PlatformError> {
         let (shared, of, change) = (Arc::clone(&self.shared), target.clone(), change.clone());
         let outcome = tokio::task::spawn_blocking(move || {
