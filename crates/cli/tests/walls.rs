@@ -24,7 +24,7 @@ const ROOMS: &[(&str, &[&str])] = &[
 const OUTSIDE: &[(&str, &[&str])] = &[
     ("rollout", &["libm", "schemars", "serde", "thiserror"]),
     ("meter", &["serde"]),
-    ("sim", &["libm", "rand_distr", "rand_pcg"]),
+    ("sim", &["libm", "rand_distr", "rand_pcg", "serde_json", "thiserror"]),
     ("noise", &["rand_pcg", "rustix", "serde_json"]),
     ("manifest", &["annotate-snippets", "schemars", "serde", "serde_json", "strsim", "thiserror", "toml"]),
 ];

@@ -4,7 +4,7 @@
 use crate::board::{Board, Claim};
 use crate::sight::Seen;
 use rollout::change::{Change, TaskId, changes};
-use rollout::machine::{State, WantedTask};
+use rollout::machine::{State, WantedTask, World};
 use rollout::names::{Generation, Millis, Revision};
 use rollout::routes::RouteTable;
 use std::net::SocketAddr;
@@ -50,7 +50,11 @@ pub fn pursue(state: &State, seen: &Seen, board: &mut Board, now: Millis) -> Vec
     }
     let desired = state.desired();
     let mut world = seen.world.clone();
-    if let Some(edge) = &mut world.edge {
+    if seen.table.is_some() && is_older(&world, state) {
+        // A table that an earlier leader sent before it ended may still arrive, and route to anything: nothing is stopped
+        // until the edge has one of ours and refuses that.
+        world.edge = None;
+    } else if let Some(edge) = &mut world.edge {
         // A table on its way may route to these before the next look shows it.
         edge.routed.extend_from_slice(board.sent_since(seen.began));
     }
@@ -102,18 +106,28 @@ fn ask(state: &State, tasks: &[WantedTask], seen: &Seen, board: &mut Board, acts
     }
 }
 
+/// Tells whether what the edge serves from was sent by an earlier leader.
+fn is_older(world: &World, state: &State) -> bool {
+    world.edge.as_ref().is_some_and(|edge| edge.generation.epoch < state.epoch)
+}
+
 fn route(state: &State, seen: &Seen, board: &mut Board, now: Millis, acts: &mut Vec<Act>) {
-    let Some(edge) = &seen.world.edge else { return };
+    if seen.world.edge.is_none() {
+        return;
+    }
     // The same table is sent again by whoever takes over: from then on the edge refuses what an earlier leader, stopped
     // on its way, may still send.
-    let is_older = edge.generation.epoch < state.epoch;
-    match state.routes(&seen.world, now) {
+    let is_older = is_older(&seen.world, state);
+    let withdraws = seen.table.is_some() && state.stable.is_none() && state.deployment.is_none();
+    // Also where nothing better is known than what it serves from: else nothing could be stopped.
+    let as_it_is = seen.table.as_ref().filter(|_| is_older && !withdraws);
+    match state.routes(&seen.world, now).or_else(|| as_it_is.cloned()) {
         Some(routes) if is_older || seen.table.as_ref() != Some(&routes) => {
             if let Some(claim) = board.claim_publish(&routes, now) {
                 acts.push(Act::Publish { routes: Box::new(routes), at: state.generation(), claim });
             }
         }
-        None if seen.table.is_some() && state.stable.is_none() && state.deployment.is_none() => {
+        None if withdraws => {
             if let Some(claim) = board.claim_withdraw(now) {
                 acts.push(Act::Withdraw { at: state.generation(), claim });
             }

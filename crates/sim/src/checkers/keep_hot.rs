@@ -1,0 +1,25 @@
+//! Stable is never removed, nor its predecessor before the keep_hot window ends; and no candidate while it is one.
+
+use crate::world::World;
+use rollout::change::Change;
+use rollout::machine::State;
+use rollout::names::{Millis, Revision};
+
+pub const NAME: &str = "stable_stays_until_keep_hot_ends";
+
+pub fn check(world: &World, change: &Change) -> Option<String> {
+    let Change::Remove { revision, .. } = change else { return None };
+    // A disk that has lost what it had promised to keep has lost why this was asked for.
+    let is_kept = world.now > world.ledger.forgetful_until && world.ledger.is_kept(*revision);
+    is_kept.then(|| format!("revision {revision} was removed and is needed"))
+}
+
+/// Looks at a hot revision that is given up.
+pub fn retired(told: &State, revision: Revision, at: Millis, actor: &str) -> Option<String> {
+    let hot = told.hot.as_ref().filter(|hot| hot.placed.revision == revision)?;
+    // A newer deployment needs its place; an operator may end everything.
+    let excused = told.deployment.is_some() || actor != "engine";
+    (at < hot.until && !excused).then(|| {
+        format!("revision {revision} was given up {} before its time", Millis(hot.until.since(at).0))
+    })
+}
