@@ -4,7 +4,13 @@
 #[path = "../tests/whole/harness.rs"]
 #[allow(dead_code)]
 mod harness;
+#[path = "../tests/surviving/havoc.rs"]
+mod havoc;
 mod live;
+mod survive;
+#[allow(dead_code)]
+#[path = "../tests/surviving/web_socket.rs"]
+mod web_socket;
 
 use harness::{Env, clinic, eventually};
 use medeclipse::load::{self, LoadHandle, LoadPlan};
@@ -15,12 +21,14 @@ use std::time::{Duration, Instant, SystemTime};
 fn main() {
     // `cargo bench` and `cargo test` add words of their own; a name is what is left.
     let names: Vec<String> = std::env::args().skip(1).filter(|word| !word.starts_with('-')).collect();
-    let all: [(&str, fn()); 5] = [
+    let all: [(&str, fn()); 7] = [
         ("switches", switches),
         ("returns", returns),
         ("overhead", overhead),
         ("memory", memory),
         ("judge-live", live::judge),
+        ("upgrade", survive::upgrades),
+        ("stress", survive::stress),
     ];
     for (name, measure) in all {
         if names.iter().any(|wanted| wanted == name) {

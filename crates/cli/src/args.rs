@@ -81,6 +81,7 @@ pub struct Globals {
 pub enum Verb {
     Up(commands::up::Args),
     Down(commands::down::Args),
+    Upgrade(commands::upgrade::Args),
     Plan(commands::plan::Args),
     Deploy(commands::deploy::Args),
     Status(commands::status::Args),

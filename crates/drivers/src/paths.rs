@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 pub const SOCKET_PATH_BYTES_MAX: usize = 107;
 
 /// The longest name among the sockets: when it fits, they all do.
-const LONGEST_SOCKET: &str = "supervisor.sock";
+const LONGEST_SOCKET: &str = "replaced-4194304.give";
+/// What the name of everything of a replaced edge begins with; its pid follows.
+const REPLACED: &str = "replaced-";
 
 /// The files of one state directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -105,6 +107,31 @@ impl StatePaths {
         self.sockets.join("supervisor.sock")
     }
 
+    /// Where the supervisor is asked to become another program; see `medeclipse upgrade`.
+    pub fn upgrade_socket(&self) -> PathBuf {
+        self.sockets.join("upgrade.sock")
+    }
+
+    /// Locked by the one who asks for an upgrade, until that has ended.
+    pub fn upgrade_lock(&self) -> PathBuf {
+        self.run().join("upgrade.lock")
+    }
+
+    /// Where an edge that was replaced takes tables until its requests are finished.
+    pub fn replaced_edge_socket(&self, pid: i32) -> PathBuf {
+        self.sockets.join(format!("{REPLACED}{pid}.sock"))
+    }
+
+    /// Where an edge that was replaced would still give its listening sockets away.
+    pub fn replaced_handover_socket(&self, pid: i32) -> PathBuf {
+        self.sockets.join(format!("{REPLACED}{pid}.give"))
+    }
+
+    /// `PID START_TIME` of an edge that was replaced and finishes its requests.
+    pub fn replaced_edge_pid(&self, pid: i32) -> PathBuf {
+        self.run().join(format!("{REPLACED}{pid}.pid"))
+    }
+
     /// Locked by the supervisor as long as it lives; holds its pid.
     pub fn supervisor_pid(&self) -> PathBuf {
         self.run().join("supervisor.pid")
@@ -151,6 +178,21 @@ impl StatePaths {
     }
 }
 
+/// Whether an edge that was replaced takes tables there.
+pub fn is_replaced_edge_socket(path: &Path) -> bool {
+    is_of_replaced_edge(path, "sock")
+}
+
+/// Whether the file names an edge that was replaced.
+pub fn is_replaced_edge_pid(path: &Path) -> bool {
+    is_of_replaced_edge(path, "pid")
+}
+
+fn is_of_replaced_edge(path: &Path, extension: &str) -> bool {
+    let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    name.starts_with(REPLACED) && path.extension().is_some_and(|found| found == extension)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -176,7 +218,7 @@ mod tests {
 
     #[test]
     fn the_longest_path_that_fits_stays_and_one_byte_more_moves() {
-        let fixed = "//run/supervisor.sock".len();
+        let fixed = "//run/".len() + LONGEST_SOCKET.len();
         let fits = format!("/{}", "d".repeat(SOCKET_PATH_BYTES_MAX - fixed));
         let over = format!("{fits}d");
 

@@ -127,6 +127,7 @@ impl Control {
         EdgeState {
             epoch: self.ring.borrow().epoch(),
             pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             listen: self.listen.clone(),
             tables: tables.targets().map(|target| target.table.clone()).collect(),
             in_flight: tables.registry.in_flight(),

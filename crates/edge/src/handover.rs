@@ -22,19 +22,27 @@ const FORMAT: &[u8; 4] = b"MEL1";
 /// More sockets than [`limits::HANDOVER_SOCKETS`], or a peer that does not take the message within
 /// [`limits::HANDOVER_WAIT`].
 pub fn send_listeners(stream: &UnixStream, listeners: &[TcpListener]) -> io::Result<()> {
-    if listeners.len() > limits::HANDOVER_SOCKETS {
-        let text = format!("{} sockets are more than one message carries", listeners.len());
+    let descriptors: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).collect();
+    send_descriptors(stream, &descriptors)
+}
+
+/// Sends descriptors of any kind. The sender keeps its own.
+///
+/// # Errors
+/// Those of [`send_listeners`].
+pub fn send_descriptors(stream: &UnixStream, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    if descriptors.len() > limits::HANDOVER_SOCKETS {
+        let text = format!("{} descriptors are more than one message carries", descriptors.len());
         return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     stream.set_write_timeout(Some(limits::HANDOVER_WAIT))?;
-    let count = u32::try_from(listeners.len()).expect("BUG: the number of sockets was just bounded");
+    let count = u32::try_from(descriptors.len()).expect("BUG: their number was just bounded");
     let message = [FORMAT.as_slice(), &count.to_be_bytes()].concat();
-    let descriptors: Vec<BorrowedFd<'_>> = listeners.iter().map(AsFd::as_fd).collect();
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(limits::HANDOVER_SOCKETS))];
     let mut control = SendAncillaryBuffer::new(&mut space);
     if !descriptors.is_empty() {
-        let fits = control.push(SendAncillaryMessage::ScmRights(&descriptors));
-        assert!(fits, "BUG: the space was made for this many sockets");
+        let fits = control.push(SendAncillaryMessage::ScmRights(descriptors));
+        assert!(fits, "BUG: the space was made for this many descriptors");
     }
     let sent = sendmsg(stream, &[IoSlice::new(&message)], &mut control, SendFlags::NOSIGNAL)?;
     if sent < message.len() {
@@ -48,6 +56,20 @@ pub fn send_listeners(stream: &UnixStream, listeners: &[TcpListener]) -> io::Res
 /// # Errors
 /// A peer that sends nothing within [`limits::HANDOVER_WAIT`], another message, or descriptors that do not listen.
 pub fn receive_listeners(stream: &UnixStream) -> io::Result<Vec<TcpListener>> {
+    let descriptors = receive_descriptors(stream)?;
+    for descriptor in &descriptors {
+        if !rustix::net::sockopt::socket_acceptconn(descriptor)? {
+            return bad("the peer sent a descriptor that does not listen");
+        }
+    }
+    Ok(descriptors.into_iter().map(TcpListener::from).collect())
+}
+
+/// Receives what [`send_descriptors`] sent. They are closed on exec.
+///
+/// # Errors
+/// A peer that sends nothing within [`limits::HANDOVER_WAIT`], and another message.
+pub fn receive_descriptors(stream: &UnixStream) -> io::Result<Vec<OwnedFd>> {
     stream.set_read_timeout(Some(limits::HANDOVER_WAIT))?;
     let mut message = [0u8; 8];
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(limits::HANDOVER_SOCKETS))];
@@ -62,7 +84,6 @@ pub fn receive_listeners(stream: &UnixStream) -> io::Result<Vec<TcpListener>> {
         })
         .flatten()
         .collect();
-    let bad = |why: &str| Err(io::Error::new(io::ErrorKind::InvalidData, why.to_owned()));
     let (format, count) = message.split_at(4);
     if received.bytes < message.len() || format != FORMAT {
         return bad("the peer sent no listening sockets");
@@ -71,12 +92,11 @@ pub fn receive_listeners(stream: &UnixStream) -> io::Result<Vec<TcpListener>> {
     if received.flags.contains(ReturnFlags::CTRUNC) || usize::try_from(count) != Ok(descriptors.len()) {
         return bad("some sockets were lost on the way: raise the limit of open files");
     }
-    for descriptor in &descriptors {
-        if !rustix::net::sockopt::socket_acceptconn(descriptor)? {
-            return bad("the peer sent a descriptor that does not listen");
-        }
-    }
-    Ok(descriptors.into_iter().map(TcpListener::from).collect())
+    Ok(descriptors)
+}
+
+fn bad<T>(why: &str) -> io::Result<T> {
+    Err(io::Error::new(io::ErrorKind::InvalidData, why.to_owned()))
 }
 
 /// Gives the sockets to whoever connects, for ever.

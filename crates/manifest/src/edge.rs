@@ -48,6 +48,9 @@ pub struct EdgeState {
     /// Differs for every life of the edge process.
     pub epoch: u64,
     pub pid: u32,
+    /// Of the program it runs; empty where it is too old to say.
+    #[serde(default)]
+    pub version: String,
     pub listen: Vec<String>,
     pub tables: Vec<EdgeTable>,
     pub in_flight: Vec<InFlight>,

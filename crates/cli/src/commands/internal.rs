@@ -55,7 +55,7 @@ fn daemon(
     }
 }
 
-fn read_environment(context: &Context) -> Result<EnvironmentConfig, Failure> {
+pub fn read_environment(context: &Context) -> Result<EnvironmentConfig, Failure> {
     let path = context.paths.environment();
     let failed = |error: &dyn std::fmt::Display| {
         Failure::new(exit::BUG, format!("read {}", path.display()))

@@ -20,6 +20,7 @@ pub mod scale;
 pub mod simulate;
 pub mod status;
 pub mod up;
+pub mod upgrade;
 
 use crate::args::Verb;
 use crate::context::Context;
@@ -29,6 +30,7 @@ use crate::exit::Failure;
 pub async fn run(verb: Verb, context: &Context) -> Result<u8, Failure> {
     match verb {
         Verb::Up(args) => up::run(args, context).await,
+        Verb::Upgrade(args) => upgrade::run(args, context).await,
         Verb::Down(args) => down::run(args, context).await,
         Verb::Deploy(args) => deploy::run(args, context).await,
         Verb::Status(args) => status::run(args, context).await,

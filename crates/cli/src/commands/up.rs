@@ -4,9 +4,14 @@
 use crate::context::{Context, ReadManifest};
 use crate::exit::{self, Failure};
 use crate::follow::{Stop, Stopped};
+use crate::supervisor::asking::Told;
+use crate::supervisor::estate::Estate;
+use crate::supervisor::start::Heritage;
+use crate::supervisor::upgrade::{Checked, FORM};
 use crate::supervisor::{self, Supervisor, Up, child, lock};
 use crate::{events, output, units};
 use engine::api::wire::Status;
+use rollout::names::Millis;
 use std::net::SocketAddr;
 use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
@@ -24,9 +29,23 @@ pub struct Args {
     /// We are the supervisor that `--detach` leaves behind.
     #[arg(long, hide = true, conflicts_with = "detach")]
     pub background: bool,
+    /// We are what another program of this process has become.
+    #[arg(long, hide = true, conflicts_with = "detach")]
+    pub inherits: bool,
+    /// Only say whether we could become it.
+    #[arg(long, hide = true, requires = "inherits")]
+    pub rehearses: bool,
 }
 
 pub async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
+    if args.rehearses {
+        super::internal::read_environment(context)?;
+        output::json(&Checked { version: env!("CARGO_PKG_VERSION").to_owned(), form: FORM });
+        return Ok(exit::DONE);
+    }
+    if args.inherits {
+        return inherit(context, args.background).await;
+    }
     let read = context.read_manifest()?;
     if args.detach {
         return detach(context).await;
@@ -45,7 +64,7 @@ pub async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
 
 /// Runs the supervisor in this process.
 async fn supervise(context: &Context, read: &ReadManifest, background: bool) -> Result<u8, Failure> {
-    let say: fn(&str) = if background || context.json || context.quiet { aside } else { output::told };
+    let say = speaker(context, background);
     let mut supervisor = Supervisor::new(&context.paths, &read.manifest, say).await?;
     let since = units::now();
     let up = match supervisor.start(&read.manifest).await {
@@ -59,6 +78,68 @@ async fn supervise(context: &Context, read: &ReadManifest, background: bool) -> 
         }
     };
     announce(context, &up);
+    keep_up(context, supervisor, background, since).await
+}
+
+/// Goes on as the supervisor this process was when it ran another program. The manifest is not read: an upgrade
+/// changes the program and nothing else.
+async fn inherit(context: &Context, background: bool) -> Result<u8, Failure> {
+    let Estate { lock, asker, program, listeners, notes } = Estate::take().map_err(|error| {
+        Failure::new(exit::BUG, "take over from the program that ran before")
+            .because(error)
+            .then("users are still served; `medeclipse up` takes over from the edge that serves them")
+    })?;
+    let say = speaker(context, background);
+    let mut supervisor = Supervisor::inherit(&context.paths, lock, listeners, &notes, say)?;
+    let since = units::now();
+    match supervisor.start_as_before(notes.damaged.as_deref()).await {
+        Ok(Some(_)) => {}
+        Ok(None) => return supervisor.stop().await.map(|()| exit::DONE),
+        Err(failure) if notes.failure.is_none() => {
+            let heritage = Heritage { asker: &asker, program: &program, notes: &notes };
+            return Err(supervisor.go_back(heritage, failure).await);
+        }
+        Err(failure) => {
+            asker.tell(&Told::Refused { failure: failure.clone() });
+            if let Err(second) = supervisor.abandon().await {
+                output::failure(&second, context.json);
+            }
+            return Err(failure);
+        }
+    }
+    let told = match notes.failure {
+        None => {
+            let to = env!("CARGO_PKG_VERSION").to_owned();
+            say(&format!("upgraded from {} to {to}", notes.from));
+            Told::Upgraded { from: notes.from, to }
+        }
+        Some(failure) => {
+            say(&format!(
+                "went back: cannot {}: {}",
+                failure.error,
+                failure.cause.clone().unwrap_or_default()
+            ));
+            let cause = format!("cannot {}: {}", failure.error, failure.cause.unwrap_or_default());
+            let next = "the program that ran before goes on, and nobody was refused; report this";
+            Told::Refused {
+                failure: Failure::new(exit::REFUSED, "upgrade: the new program does not work here")
+                    .because(cause)
+                    .then(next),
+            }
+        }
+    };
+    asker.tell(&told);
+    drop((asker, program));
+    keep_up(context, supervisor, background, since).await
+}
+
+/// Keeps the environment running until somebody wants it to end, and ends it.
+async fn keep_up(
+    context: &Context,
+    mut supervisor: Supervisor,
+    background: bool,
+    since: Millis,
+) -> Result<u8, Failure> {
     // Ends with this function: the runtime drops what is left of it.
     let telling = (!background && !context.quiet)
         .then(|| tokio::spawn(events::tell(context.client(), since, context.json)));
@@ -68,8 +149,12 @@ async fn supervise(context: &Context, read: &ReadManifest, background: bool) -> 
         telling.abort();
     }
     stopped?;
-    say("down");
+    speaker(context, background)("down");
     Ok(exit::DONE)
+}
+
+fn speaker(context: &Context, background: bool) -> fn(&str) {
+    if background || context.json || context.quiet { aside } else { output::told }
 }
 
 fn aside(text: &str) {
@@ -85,7 +170,7 @@ fn tell_parent(context: &Context, failure: &Failure) {
 
 /// Starts a supervisor in the background and waits until its environment is up.
 async fn detach(context: &Context) -> Result<u8, Failure> {
-    supervisor::prepare(&context.paths)?;
+    supervisor::place::prepare(&context.paths)?;
     if lock::holder(&context.paths).is_some() {
         // The one that is refused says by whom: take the refusal's own words.
         lock::Lock::take(&context.paths)?;

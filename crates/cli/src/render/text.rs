@@ -64,10 +64,11 @@ pub fn status(status: &Status) -> String {
     };
     let leads = status.engine.lease_until.map(|until| format!(", leads until {} UTC", units::clock(until)));
     text.push_str(&format!(
-        "   api {}   engine {}{}\n",
+        "   api {}   engine {}{}{}\n",
         status.api,
         status.engine.pid,
-        leads.unwrap_or_default()
+        leads.unwrap_or_default(),
+        versions(status)
     ));
     if status.services.is_empty() {
         text.push_str("\nno service yet: deploy one with `medeclipse deploy`\n");
@@ -76,6 +77,16 @@ pub fn status(status: &Status) -> String {
         text.push_str(&one_service(service));
     }
     text
+}
+
+/// Words the versions that run; empty where nobody says. The supervisor is of the engine's.
+fn versions(status: &Status) -> String {
+    let engine = &status.engine.version;
+    match status.edge.as_ref().map(|edge| &edge.version) {
+        Some(edge) if edge != engine => format!("   version {engine}, edge {edge}"),
+        _ if engine.is_empty() => String::new(),
+        _ => format!("   version {engine}"),
+    }
 }
 
 fn one_service(service: &ServiceStatus) -> String {

@@ -6,7 +6,7 @@ fn the_status_says_what_serves_what_is_waited_for_and_whether_there_is_a_way_bac
     let text = status(&script::status());
 
     let wanted = "\
-local on 127.0.0.1:8080   api http://127.0.0.1:9   engine 4242, leads until 10:00:12 UTC
+local on 127.0.0.1:8080   api http://127.0.0.1:9   engine 4242, leads until 10:00:12 UTC   version 0.1.0
 
 web   d-7 baking step 1 of 2
   waiting for 42s of the bake

@@ -106,6 +106,11 @@ impl Child {
         process::write_pid_file(&self.who.pid_file(paths), pid).map_err(failed)
     }
 
+    /// Takes a child for this one that runs already.
+    pub fn adopt(&mut self, pid: Pid) {
+        (self.pid, self.start_at, self.ended, self.started) = (Some(pid), None, None, Instant::now());
+    }
+
     fn input(&mut self) -> io::Result<Stdio> {
         if self.who == Who::Edge {
             return Ok(Stdio::null());

@@ -7,12 +7,13 @@ use rustix::fs::{FlockOperation, flock};
 use rustix::process::Pid;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// Held by the supervisor as long as it lives.
 #[derive(Debug)]
 pub struct Lock {
-    _file: File,
+    file: File,
 }
 
 impl Lock {
@@ -35,7 +36,20 @@ impl Lock {
             .and_then(|()| file.rewind())
             .and_then(|()| writeln!(file, "{}", rustix::process::getpid().as_raw_nonzero()));
         written.map_err(|error| failed(&error))?;
-        Ok(Self { _file: file })
+        Ok(Self { file })
+    }
+}
+
+impl From<OwnedFd> for Lock {
+    /// Keeps a lock that this very process took before it became another program: a lock is of the open file.
+    fn from(descriptor: OwnedFd) -> Self {
+        Self { file: File::from(descriptor) }
+    }
+}
+
+impl AsFd for Lock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
     }
 }
 
@@ -92,7 +106,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pid_file_nobody_locks_is_of_the_past() {
+    fn a_pidfile_nobody_locks_is_of_the_past() {
         let (_folder, paths) = paths();
         drop(Lock::take(&paths).unwrap());
 

@@ -1,32 +1,35 @@
 //! Owns the listening sockets and the children: runs the edge and the engine as processes of their own, starts them
 //! again when they end, takes in orphans. Touches no request and no replica. Begin at [`Supervisor::run`].
 
+pub mod asking;
 pub mod child;
+pub mod estate;
 mod give;
 pub mod listeners;
 pub mod lock;
 mod owner;
+pub mod place;
 pub mod pulse;
 mod reaper;
+mod retire;
+pub mod start;
 pub mod stop;
 pub mod takeover;
+pub mod upgrade;
 mod watchdog;
 
-use crate::client::{Client, ClientError};
+use crate::client::Client;
 use crate::exit::{self, Failure};
 use child::{Child, Who};
 use drivers::paths::StatePaths;
-use engine::api::wire::{Accepted, SettingsRequest, Status};
-use engine::leader::Terms;
+use engine::api::wire::Status;
 use manifest::edge::EdgeState;
-use manifest::service::Manifest;
 use rustix::process::{Pid, Signal as ProcessSignal};
-use std::net::SocketAddr;
+use std::net::{SocketAddr, TcpListener};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use takeover::Left;
-use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::task::JoinHandle;
+use tokio::signal::unix::Signal;
 use watchdog::Watchdog;
 
 /// How long edge and engine may take to answer after `up`: reading a long journal is the slowest part.
@@ -39,16 +42,18 @@ const ANSWER: Duration = Duration::from_secs(2);
 const LOG_LOOK: Duration = Duration::from_secs(60);
 /// Ends of a child in a row, without having answered once, after which `up` gives up.
 const START_ATTEMPTS: u32 = 3;
-/// Bytes that must be free on the disk of the state directory: some pid files and a few events.
-const SPACE_MIN: usize = 64 << 10;
 /// How long the edge that was taken over from may finish its requests.
 const OLD_EDGE_MAX: Duration = stop::DRAIN_MAX;
+/// How long one of an upgrade may take to answer: users are served meanwhile, but nothing is decided.
+const UPGRADE_ANSWER: Duration = Duration::from_secs(10);
 
 /// What the supervisor was woken by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Woken {
     /// Time passed, or a child ended and was taken care of.
     Again,
+    /// Somebody wants us to become another program.
+    Upgrade,
     /// Somebody wants the environment to end.
     Stop,
 }
@@ -56,16 +61,20 @@ enum Woken {
 /// The parent of an environment.
 pub struct Supervisor {
     paths: StatePaths,
-    _lock: lock::Lock,
+    lock: lock::Lock,
     edge: Child,
     engine: Child,
     left: Left,
     /// Whether something of the environment was running when we came.
     took_over: bool,
-    /// Ends the edge that was replaced.
-    old_edge: Option<JoinHandle<()>>,
+    /// Edges that were replaced and finish their requests.
+    retired: retire::Retired,
+    listeners: Arc<Vec<TcpListener>>,
     addresses: Vec<SocketAddr>,
     _giving: give::Giving,
+    asking: asking::Asking,
+    /// What was asked for and not yet looked at.
+    request: Option<asking::Request>,
     child_ended: Signal,
     terminate: Signal,
     interrupt: Signal,
@@ -86,140 +95,6 @@ pub struct Up {
 }
 
 impl Supervisor {
-    /// Takes the state directory and the sockets; starts nothing yet.
-    pub async fn new(paths: &StatePaths, manifest: &Manifest, say: fn(&str)) -> Result<Self, Failure> {
-        prepare(paths)?;
-        let lock = lock::Lock::take(paths)?;
-        let mut left = Left::find(paths);
-        let took_over = !left.is_nothing();
-        if let Some(edge) = left.edge.take_if(|_| left.listeners.is_empty()) {
-            // It has the addresses and cannot hand them over: users wait for a moment rather than for ever.
-            edge.end(OLD_EDGE_MAX).await.map_err(|error| not_replaced(paths, Who::Edge, &error))?;
-        }
-        let listeners = listeners::open(&manifest.environment.listen, std::mem::take(&mut left.listeners))?;
-        adopt_orphans()?;
-        raise_descriptors();
-        write_environment(paths, manifest)?;
-        let deaf = |error: std::io::Error| Failure::new(exit::BUG, "listen for signals").because(error);
-        let addresses = listeners::addresses(&listeners);
-        Ok(Self {
-            paths: paths.clone(),
-            _lock: lock,
-            edge: Child::new(Who::Edge, false),
-            engine: Child::new(Who::Engine, !took_over),
-            left,
-            took_over,
-            old_edge: None,
-            addresses,
-            _giving: give::start(paths, Arc::new(listeners))?,
-            child_ended: signal(SignalKind::child()).map_err(deaf)?,
-            terminate: signal(SignalKind::terminate()).map_err(deaf)?,
-            interrupt: signal(SignalKind::interrupt()).map_err(deaf)?,
-            log_look: Instant::now(),
-            watchdog: Watchdog::new(Terms::configured()),
-            stopping: false,
-            say,
-        })
-    }
-
-    /// Starts the edge and the engine, replacing those a dead supervisor left. Returns once both answer and the
-    /// engine knows the manifest's settings; None: somebody wanted it to end meanwhile.
-    pub async fn start(&mut self, manifest: &Manifest) -> Result<Option<Up>, Failure> {
-        if let Some(old) = self.left.engine.take() {
-            // Replicas and routes do not depend on it: a kill at any moment is part of its design.
-            old.end(Duration::from_secs(2))
-                .await
-                .map_err(|error| not_replaced(&self.paths, Who::Engine, &error))?;
-        }
-        let deadline = Instant::now() + START_MAX;
-        if !self.until_answers(Who::Edge, deadline).await? {
-            return Ok(None);
-        }
-        if let Some(old) = self.left.edge.take() {
-            // Told here, so that it ends also when we do before the task below has begun.
-            let told = old.signal(ProcessSignal::TERM);
-            told.map_err(|error| not_replaced(&self.paths, Who::Edge, &error))?;
-            self.old_edge = Some(tokio::spawn(async move {
-                // Its users are served by the new one; what it says about its end matters to nobody.
-                let _ = old.end(OLD_EDGE_MAX).await;
-            }));
-        }
-        let Some((status, unsettled)) = self.engine_settled(manifest, deadline).await? else {
-            return Ok(None);
-        };
-        let pid = rustix::process::getpid().as_raw_nonzero();
-        std::fs::write(self.paths.ready(), format!("{pid}\n"))
-            .map_err(|error| not_prepared(&self.paths, &error))?;
-        Ok(Some(Up { status, addresses: self.addresses.clone(), unsettled }))
-    }
-
-    /// Waits until an engine answers and has the manifest's settings. One that dies meanwhile is followed by another.
-    async fn engine_settled(
-        &mut self,
-        manifest: &Manifest,
-        deadline: Instant,
-    ) -> Result<Option<(Status, Option<Failure>)>, Failure> {
-        let client = self.client();
-        loop {
-            if !self.until_answers(Who::Engine, deadline).await? {
-                return Ok(None);
-            }
-            // It answers once it has ended what was unfinished: the engines after it go on with what there is.
-            self.engine.is_settled();
-            let told = match self.settle(&client, manifest).await {
-                Ok(unsettled) => client.get("/v1/status").await.map(|status| (status, unsettled)),
-                Err(error) => Err(error),
-            };
-            match told {
-                Err(error) if error.is_transport() && Instant::now() < deadline => {}
-                told => return told.map(Some).map_err(Failure::from),
-            }
-        }
-    }
-
-    /// Brings the targets' settings in line with the manifest. A refusal is told, and keeps nobody from being served.
-    async fn settle(&self, client: &Client, manifest: &Manifest) -> Result<Option<Failure>, ClientError> {
-        let settings = SettingsRequest { services: manifest.services.clone() };
-        let refused = match client.post::<Vec<Accepted>>("/v1/settings", &settings).await {
-            Err(error) if error.is_transport() => return Err(error),
-            answer => answer.err().map(Failure::from),
-        };
-        let place = self.paths.failure("settings");
-        let kept = match &refused {
-            Some(failure) => std::fs::write(place, serde_json::to_vec(failure).unwrap_or_default()),
-            None => child::remove(&place),
-        };
-        if let Err(error) = kept {
-            (self.say)(&format!("cannot note the answer about settings: {error}"));
-        }
-        Ok(refused)
-    }
-
-    /// Ends what a start that failed has begun. Where users were served when we came, they still are: the edge is
-    /// left to serve, and the next `up` takes it over.
-    pub async fn abandon(&mut self) -> Result<(), Failure> {
-        if self.took_over {
-            if let Some(old) = &self.left.edge {
-                let noted = crate::process::write_pid_file(&self.paths.edge_pid(), old.pid);
-                noted.map_err(|error| not_prepared(&self.paths, &error))?;
-            }
-            return Ok(());
-        }
-        let client = self.client().within(ANSWER);
-        if answers(Who::Engine, self.engine.pid, &client).await {
-            return self.stop().await;
-        }
-        (self.edge.start_at, self.engine.start_at) = (None, None);
-        for child in [&self.edge, &self.engine] {
-            if let Some(process) = child.process() {
-                let ended = process.end(ANSWER).await;
-                ended.map_err(|error| not_replaced(&self.paths, child.who, &error))?;
-            }
-        }
-        self.reap();
-        stop::clean(&self.paths).map_err(|error| not_prepared(&self.paths, &error))
-    }
-
     /// Keeps both running until somebody wants the environment to end.
     pub async fn run(&mut self) {
         loop {
@@ -228,9 +103,13 @@ impl Supervisor {
                 self.edge.has_not_started();
                 self.engine.has_not_started();
             }
-            if self.wake(Duration::from_secs(3600)).await == Woken::Stop {
-                return;
+            match self.wake(Duration::from_secs(3600)).await {
+                Woken::Again => {}
+                Woken::Stop => return,
+                Woken::Upgrade => {}
             }
+            // Also one that was asked while the environment started.
+            self.become_another().await;
         }
     }
 
@@ -241,7 +120,7 @@ impl Supervisor {
         self.stopping = true;
         (self.edge.start_at, self.engine.start_at) = (None, None);
         // Gone from here on for everybody who waits for it.
-        child::remove(&self.paths.ready()).map_err(|error| not_prepared(&self.paths, &error))?;
+        child::remove(&self.paths.ready()).map_err(|error| place::not_prepared(&self.paths, &error))?;
         if let Some(edge) = self.edge.process() {
             let mut tell = |text: &str| say(text);
             tokio::select! {
@@ -253,16 +132,13 @@ impl Supervisor {
         for old in [self.left.edge.take(), self.left.engine.take()].into_iter().flatten() {
             old.end(OLD_EDGE_MAX).await.map_err(|error| not_replaced(&self.paths, Who::Edge, &error))?;
         }
-        if let Some(old) = self.old_edge.take() {
-            // Bounded by itself; a panic in it would be the runtime's.
-            let _ = old.await;
-        }
+        self.retired.ended().await;
         self.reap();
         self.edge.start_at = None;
         let stopped =
             stop::engine_of(&self.paths, &mut self.engine, keep_replicas, &mut |text| say(text)).await;
         self.reap();
-        stop::clean(&self.paths).map_err(|error| not_prepared(&self.paths, &error))?;
+        stop::clean(&self.paths).map_err(|error| place::not_prepared(&self.paths, &error))?;
         stopped
     }
 
@@ -309,6 +185,10 @@ impl Supervisor {
             _ = self.child_ended.recv() => self.reap(),
             _ = self.terminate.recv() => return Woken::Stop,
             _ = self.interrupt.recv() => return Woken::Stop,
+            request = self.asking.next(), if self.request.is_none() => {
+                self.request = Some(request);
+                return Woken::Upgrade;
+            }
             () = tokio::time::sleep_until(until.into()) => {}
         }
         self.replace_who_hangs().await;
@@ -343,7 +223,9 @@ impl Supervisor {
     }
 
     fn reap(&mut self) {
-        let known: Vec<Pid> = [self.edge.pid, self.engine.pid].into_iter().flatten().collect();
+        let mut known: Vec<Pid> = [self.edge.pid, self.engine.pid].into_iter().flatten().collect();
+        // After an upgrade these are our own children too; how they end matters to nobody.
+        known.extend(self.retired.pids());
         let reaped = reaper::reap(&known, &self.paths.reaped());
         if let Some(error) = reaped.error {
             // Requests flow without it. A full disk is the likeliest cause.
@@ -383,64 +265,8 @@ async fn answers(who: Who, pid: Option<Pid>, client: &Client) -> bool {
     }
 }
 
-/// Makes the folders of the state directory, closed to other users.
-pub fn prepare(paths: &StatePaths) -> Result<(), Failure> {
-    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-    let make = |path: &std::path::Path| std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path);
-    let close =
-        |path: &std::path::Path| std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o700));
-    let (run, logs, reaped) = (paths.run(), paths.logs(), paths.reaped());
-    make(paths.root())
-        .and_then(|()| make(&run))
-        .and_then(|()| make(&logs))
-        .and_then(|()| make(&reaped))
-        .and_then(|()| make(paths.sockets()))
-        // Commands are a privilege: whoever made these folders before, they are closed now.
-        .and_then(|()| close(&run))
-        .and_then(|()| close(paths.sockets()))
-        .and_then(|()| has_space(&run.join("probe")))
-        .map_err(|error| not_prepared(paths, &error))
-}
-
-/// Finds a full disk before anything is started that needs it: pids, sockets and the next event.
-fn has_space(probe: &std::path::Path) -> std::io::Result<()> {
-    let written = std::fs::write(probe, [0; SPACE_MIN]);
-    child::remove(probe).and(written)
-}
-
-fn not_prepared(paths: &StatePaths, error: &std::io::Error) -> Failure {
-    Failure::new(exit::REFUSED, format!("write to the state directory {}", paths.root().display()))
-        .because(error)
-        .then("make it writable, free some disk space, or choose another with --state DIR; `medeclipse doctor` looks")
-}
-
 fn not_replaced(paths: &StatePaths, who: Who, error: &std::io::Error) -> Failure {
     Failure::new(exit::REFUSED, format!("replace the {} that runs in {}", who.name(), paths.root().display()))
         .because(error)
         .then("bring the environment up as the user it ran as, or as root")
-}
-
-fn write_environment(paths: &StatePaths, manifest: &Manifest) -> Result<(), Failure> {
-    let text = serde_json::to_vec_pretty(&manifest.environment).expect("BUG: an environment has a JSON form");
-    let draft = paths.environment().with_extension("draft");
-    std::fs::write(&draft, text)
-        .and_then(|()| std::fs::rename(&draft, paths.environment()))
-        .and_then(|()| child::remove(&paths.ready()))
-        .and_then(|()| child::remove(&paths.keep_replicas()))
-        .map_err(|error| not_prepared(paths, &error))
-}
-
-/// Replicas whose engine died become our children, so that somebody learns how they end.
-fn adopt_orphans() -> Result<(), Failure> {
-    rustix::process::set_child_subreaper(Some(rustix::process::getpid()))
-        .map_err(|error| Failure::new(exit::BUG, "become the reaper of orphans").because(error))
-}
-
-/// Takes as many file descriptors as the system gives: each connection is one, and children inherit the limit.
-fn raise_descriptors() {
-    use rustix::process::{Resource, getrlimit, setrlimit};
-    let mut limit = getrlimit(Resource::Nofile);
-    limit.current = limit.maximum;
-    // Refused: then `doctor` finds the low limit, and fewer connections are possible.
-    let _ = setrlimit(Resource::Nofile, limit);
 }

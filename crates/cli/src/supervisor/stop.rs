@@ -125,6 +125,7 @@ pub fn clean(paths: &StatePaths) -> std::io::Result<()> {
         paths.edge_pid(),
         paths.engine_pid(),
         paths.supervisor_socket(),
+        paths.upgrade_socket(),
         paths.handover_socket(),
         paths.edge_socket(),
         paths.engine_socket(),

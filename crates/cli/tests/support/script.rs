@@ -140,9 +140,14 @@ pub fn status() -> Status {
     };
     Status {
         environment: "local".into(),
-        engine: EngineStatus { pid: 4242, lease_until: Some(Millis(36_012_000)), lease_epoch: 1 },
+        engine: EngineStatus {
+            pid: 4242,
+            version: "0.1.0".into(),
+            lease_until: Some(Millis(36_012_000)),
+            lease_epoch: 1,
+        },
         api: "http://127.0.0.1:9".into(),
-        edge: Some(EdgeStatus { pid: 4243, listen: vec!["127.0.0.1:8080".into()] }),
+        edge: Some(EdgeStatus { pid: 4243, version: "0.1.0".into(), listen: vec!["127.0.0.1:8080".into()] }),
         services: vec![ServiceStatus {
             service: "web".into(),
             target: target(),

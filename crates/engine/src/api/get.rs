@@ -23,7 +23,11 @@ const DEPLOYMENTS_DEFAULT: usize = 20;
 const WEIGHTS_MAX: usize = 24;
 
 pub async fn status(State(api): State<Api>) -> Json<Status> {
-    let edge = api.edge.state().await.ok().map(|edge| EdgeStatus { pid: edge.pid, listen: edge.listen });
+    let edge = api.edge.state().await.ok().map(|edge| EdgeStatus {
+        pid: edge.pid,
+        version: edge.version,
+        listen: edge.listen,
+    });
     let now = api.clock.now();
     let own = api.leadership.owner().to_string();
     let services = api.targets.all().into_iter().map(|(target, handle)| match handle {
@@ -45,6 +49,7 @@ pub async fn status(State(api): State<Api>) -> Json<Status> {
         environment: api.environment.clone(),
         engine: EngineStatus {
             pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
             lease_until: Some(api.leadership.until()),
             lease_epoch: api.leadership.lease().epoch,
         },

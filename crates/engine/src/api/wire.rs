@@ -124,6 +124,8 @@ pub struct Status {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct EngineStatus {
     pub pid: u32,
+    #[serde(default)]
+    pub version: String,
     /// Until when this engine has promised to lead the state directory; renewed as long as it is well.
     pub lease_until: Option<Millis>,
     /// Counts the engines that have led it since it was brought up.
@@ -134,6 +136,8 @@ pub struct EngineStatus {
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 pub struct EdgeStatus {
     pub pid: u32,
+    #[serde(default)]
+    pub version: String,
     pub listen: Vec<String>,
 }
 
