@@ -3,6 +3,7 @@
 
 pub mod child;
 mod give;
+mod keep;
 pub mod listeners;
 pub mod lock;
 mod owner;
@@ -56,7 +57,7 @@ enum Woken {
 /// The parent of an environment.
 pub struct Supervisor {
     paths: StatePaths,
-    _lock: lock::Lock,
+    lock: lock::Lock,
     edge: Child,
     engine: Child,
     left: Left,
@@ -65,7 +66,8 @@ pub struct Supervisor {
     /// Ends the edge that was replaced.
     old_edge: Option<JoinHandle<()>>,
     addresses: Vec<SocketAddr>,
-    _giving: give::Giving,
+    giving: give::Giving,
+    kept: keep::Kept,
     child_ended: Signal,
     terminate: Signal,
     interrupt: Signal,
@@ -99,19 +101,20 @@ impl Supervisor {
         let listeners = listeners::open(&manifest.environment.listen, std::mem::take(&mut left.listeners))?;
         adopt_orphans()?;
         raise_descriptors();
-        write_environment(paths, manifest)?;
+        let environment = write_environment(paths, manifest)?;
         let deaf = |error: std::io::Error| Failure::new(exit::BUG, "listen for signals").because(error);
         let addresses = listeners::addresses(&listeners);
         Ok(Self {
             paths: paths.clone(),
-            _lock: lock,
+            lock,
             edge: Child::new(Who::Edge, false),
             engine: Child::new(Who::Engine, !took_over),
             left,
             took_over,
             old_edge: None,
             addresses,
-            _giving: give::start(paths, Arc::new(listeners))?,
+            giving: give::start(paths, Arc::new(listeners))?,
+            kept: keep::Kept::new(environment),
             child_ended: signal(SignalKind::child()).map_err(deaf)?,
             terminate: signal(SignalKind::terminate()).map_err(deaf)?,
             interrupt: signal(SignalKind::interrupt()).map_err(deaf)?,
@@ -301,7 +304,8 @@ impl Supervisor {
 
     /// Sleeps until something happens, at most `limit`, and takes care of it.
     async fn wake(&mut self, limit: Duration) -> Woken {
-        let mut until = (Instant::now() + limit).min(self.log_look + LOG_LOOK).min(self.watchdog.due);
+        let mut until =
+            (Instant::now() + limit).min(self.log_look + LOG_LOOK).min(self.watchdog.due).min(self.kept.due);
         for due in [self.edge.start_at, self.engine.start_at].into_iter().flatten() {
             until = until.min(due);
         }
@@ -313,6 +317,7 @@ impl Supervisor {
         }
         self.replace_who_hangs().await;
         self.look_at_logs();
+        self.keep_files();
         Woken::Again
     }
 
@@ -333,6 +338,11 @@ impl Supervisor {
 
     fn start_due(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
+        if [&self.edge, &self.engine].iter().any(|child| child.start_at.is_some_and(|due| due <= now)) {
+            // What it reads first must be there, also when it was removed a moment ago.
+            self.kept.due = now;
+            self.keep_files();
+        }
         for child in [&mut self.edge, &mut self.engine] {
             // The new edge goes first: while an old one runs, the engine waits for it in `start`.
             if child.start_at.is_some_and(|due| due <= now) {
@@ -420,14 +430,13 @@ fn not_replaced(paths: &StatePaths, who: Who, error: &std::io::Error) -> Failure
         .then("bring the environment up as the user it ran as, or as root")
 }
 
-fn write_environment(paths: &StatePaths, manifest: &Manifest) -> Result<(), Failure> {
+fn write_environment(paths: &StatePaths, manifest: &Manifest) -> Result<Vec<u8>, Failure> {
     let text = serde_json::to_vec_pretty(&manifest.environment).expect("BUG: an environment has a JSON form");
-    let draft = paths.environment().with_extension("draft");
-    std::fs::write(&draft, text)
-        .and_then(|()| std::fs::rename(&draft, paths.environment()))
-        .and_then(|()| child::remove(&paths.ready()))
+    keep::keep(&paths.environment(), &text)
+        .and_then(|_| child::remove(&paths.ready()))
         .and_then(|()| child::remove(&paths.keep_replicas()))
-        .map_err(|error| not_prepared(paths, &error))
+        .map_err(|error| not_prepared(paths, &error))?;
+    Ok(text)
 }
 
 /// Replicas whose engine died become our children, so that somebody learns how they end.

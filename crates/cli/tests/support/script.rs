@@ -143,6 +143,7 @@ pub fn status() -> Status {
         engine: EngineStatus { pid: 4242, lease_until: Some(Millis(36_012_000)), lease_epoch: 1 },
         api: "http://127.0.0.1:9".into(),
         edge: Some(EdgeStatus { pid: 4243, listen: vec!["127.0.0.1:8080".into()] }),
+        repaired: Vec::new(),
         services: vec![ServiceStatus {
             service: "web".into(),
             target: target(),
