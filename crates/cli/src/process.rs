@@ -84,8 +84,12 @@ impl Process {
 
 /// Writes the pid file by which [`Process::named_in`] finds a process again.
 pub fn write_pid_file(file: &Path, pid: Pid) -> io::Result<()> {
-    let start_time = start_time_of(pid).unwrap_or_default();
-    std::fs::write(file, format!("{} {start_time}\n", pid.as_raw_nonzero()))
+    std::fs::write(file, pid_text(pid))
+}
+
+/// Returns what a pid file says of a process.
+pub fn pid_text(pid: Pid) -> String {
+    format!("{} {}\n", pid.as_raw_nonzero(), start_time_of(pid).unwrap_or_default())
 }
 
 /// Returns when a process started, in clock ticks since boot: field 22 of /proc/PID/stat. Also of a zombie.

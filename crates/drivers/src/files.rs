@@ -1,8 +1,9 @@
-//! Writes small files so that a crash leaves the old or the new one, never half of one.
-//! Refuses to know what is in them; see `platform::process::record` for that.
+//! Writes small files so that a crash leaves the old or the new one, never half of one, and a changed byte is noticed.
+//! Refuses to know what is in them; see `platform::process::record` for that, `twin` for those written twice.
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use sha2::{Digest, Sha256};
 use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -11,6 +12,9 @@ use std::time::{Duration, Instant};
 
 /// How long a lock is waited for. Its holders write a few small files; longer means a disk that hangs.
 const LOCK_WAIT_MAX: Duration = Duration::from_secs(5);
+
+/// What stands between the JSON of a file and the SHA-256 over it. Files of before have none, and are read too.
+const SUM: &str = "\n#sha256:";
 
 /// How the write meets a crash of the machine.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,10 +53,15 @@ pub fn create<T: Serialize>(path: &Path, value: &T, durable: Durable) -> io::Res
 /// Reads the JSON in `path`. None: there is no such file.
 pub fn read<T: DeserializeOwned>(path: &Path) -> io::Result<Option<T>> {
     match fs::read(path) {
-        Ok(bytes) => serde_json::from_slice(&bytes).map(Some).map_err(|error| about(path, error.into())),
+        Ok(bytes) => from_bytes(&bytes).map(Some).map_err(|error| about(path, error)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(about(path, error)),
     }
+}
+
+/// Returns whether the file is there and its content is not what was written.
+pub fn is_damage(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof)
 }
 
 /// Adds the path to an error of the system, which names none.
@@ -135,7 +144,20 @@ pub fn of_file_name(text: &str) -> Option<String> {
 }
 
 fn to_json<T: Serialize>(value: &T) -> io::Result<Vec<u8>> {
-    serde_json::to_vec(value).map_err(io::Error::from)
+    let mut bytes = serde_json::to_vec(value)?;
+    let sum = hex(&Sha256::digest(&bytes));
+    bytes.extend_from_slice(format!("{SUM}{sum}\n").as_bytes());
+    Ok(bytes)
+}
+
+fn from_bytes<T: DeserializeOwned>(bytes: &[u8]) -> io::Result<T> {
+    let damaged = |why: &str| io::Error::new(io::ErrorKind::InvalidData, why.to_owned());
+    let text = std::str::from_utf8(bytes).map_err(|_| damaged("it is not text"))?;
+    let (json, sum) = text.split_once(SUM).map_or((text, None), |(json, sum)| (json, Some(sum)));
+    if sum.is_some_and(|sum| sum.strip_suffix('\n') != Some(hex(&Sha256::digest(json)).as_str())) {
+        return Err(damaged("its checksum does not fit"));
+    }
+    serde_json::from_str(json).map_err(|error| damaged(&error.to_string()))
 }
 
 fn write_scratch(scratch: &Path, bytes: &[u8], durable: Durable) -> io::Result<()> {
@@ -200,6 +222,32 @@ mod tests {
         replace(&path, &2, Durable::Yes).unwrap();
 
         assert_eq!(read::<u32>(&path).unwrap(), Some(2));
+    }
+
+    #[test]
+    fn o10_every_cut_and_every_changed_byte_is_noticed_or_harmless() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("claim.json");
+        replace(&path, &(4711, "web"), Durable::No).unwrap();
+        let whole = fs::read(&path).unwrap();
+
+        for at in 0..whole.len() {
+            for bytes in [whole[..at].to_vec(), flipped(&whole, at)] {
+                fs::write(&path, bytes).unwrap();
+                match read::<(u32, String)>(&path) {
+                    Ok(value) => assert_eq!(value, Some((4711, "web".to_owned())), "at {at}"),
+                    Err(error) => assert!(is_damage(&error), "at {at}: {error}"),
+                }
+            }
+        }
+        fs::write(&path, "[4711,\"web\"]").unwrap();
+        assert_eq!(read::<(u32, String)>(&path).unwrap(), Some((4711, "web".to_owned())), "a file of before");
+    }
+
+    fn flipped(bytes: &[u8], at: usize) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        bytes[at] ^= 1;
+        bytes
     }
 
     #[test]

@@ -7,3 +7,5 @@ pub mod files;
 pub mod machine;
 pub mod paths;
 pub mod platform;
+pub mod repairs;
+pub mod twin;

@@ -175,7 +175,7 @@ async fn a_process_that_reuses_the_number_is_not_taken_for_the_replica() {
     drop(first);
     // As after a restart of the machine: the same number, another process.
     let claim = state.path().join("replicas/web@local/web-1-1/claim.json");
-    let mut text: serde_json::Value = serde_json::from_slice(&fs::read(&claim).unwrap()).unwrap();
+    let mut text = support::json(&claim).unwrap();
     text["runs"]["start"] = 1.into();
     fs::write(&claim, text.to_string()).unwrap();
 
@@ -499,7 +499,7 @@ async fn an_intent_nobody_claims_is_withdrawn_after_five_seconds() {
     assert_eq!(ended, Ended::Signal(9));
     assert!(launched.elapsed() >= Duration::from_millis(4900));
     let claim = state.path().join("replicas/web@local/web-1-1/claim.json");
-    assert_eq!(fs::read_to_string(claim).unwrap(), "\"withdrawn\"");
+    assert_eq!(support::json(&claim).unwrap(), "withdrawn");
     assert!(platform.failure(&target(), &ReplicaId::new("web-1-1")).unwrap().contains("withdrawn"));
 }
 
@@ -688,8 +688,7 @@ async fn a_cpu_limit_is_set_and_a_process_that_left_its_group_is_found_all_the_s
     spec.resources = Some(Resources { cpu: Some(256), memory_bytes: None });
     let replica = launched(&platform, 1, spec).await;
     let child: u32 = said(&platform, "child").await.parse().unwrap();
-    let record = fs::read(state.path().join("replicas/web@local/web-1-1/record.json")).unwrap();
-    let record: serde_json::Value = serde_json::from_slice(&record).unwrap();
+    let record = support::json(&state.path().join("replicas/web@local/web-1-1/record.json")).unwrap();
     let folders: Vec<&str> =
         record["cgroup"]["folders"].as_array().unwrap().iter().filter_map(|folder| folder.as_str()).collect();
     let quota = folders.iter().find_map(|folder| {

@@ -38,6 +38,7 @@ mod redact;
 mod repeats;
 mod ring;
 mod route;
+mod sockets;
 mod split;
 mod store;
 mod tables;

@@ -7,16 +7,14 @@ use crate::control::Control;
 use crate::count::Shard;
 use crate::random::Random;
 use crate::repeats::Repeats;
+use crate::sockets::{SocketFile, keep};
 use crate::store::Store;
 use crate::tables::Tables;
 use crate::worker::{self, Command, Setup};
 use crate::{admin, clock, handover, limits};
-use std::fs::{self, Permissions};
 use std::io;
 use std::net::TcpListener;
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::os::unix::net::UnixListener;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -126,8 +124,10 @@ impl Edge {
         for complaint in complaints {
             eprintln!("edge: cannot {complaint}; left out until the engine sends it again");
         }
-        let (admin_socket, admin_file) = bind(&config.admin_socket)?;
-        let (handover_socket, handover_file) = bind(&config.handover_socket)?;
+        let bind = |path: &PathBuf| {
+            SocketFile::bind(path).map_err(|source| EdgeError::Socket { path: path.clone(), source })
+        };
+        let sockets = [bind(&config.admin_socket)?, bind(&config.handover_socket)?];
         let (access_log, log) = match &config.access_log {
             None => (None, None),
             Some(path) => {
@@ -140,9 +140,8 @@ impl Edge {
         let (stop, _) = watch::channel(false);
         let (workers_gone, _) = watch::channel(false);
         let (senders, shards, workers) = start_workers(&config, &tables, access_log, &stop)?;
-        let sockets = [admin_file, handover_file];
         let listeners = Arc::new(config.listeners);
-        let parts = Parts { tables, store, senders, shards, admin_socket, handover_socket, listeners };
+        let parts = Parts { tables, store, senders, shards, sockets: sockets.clone(), listeners };
         let control = start_control(parts, &stop, workers_gone.subscribe())?;
         Ok(Self { stop, workers_gone, workers, control, log, sockets })
     }
@@ -221,8 +220,7 @@ struct Parts {
     store: Store,
     senders: Vec<mpsc::Sender<Command>>,
     shards: Vec<Arc<Shard>>,
-    admin_socket: UnixListener,
-    handover_socket: UnixListener,
+    sockets: [SocketFile; 2],
     listeners: Arc<Vec<TcpListener>>,
 }
 
@@ -234,16 +232,20 @@ fn start_control(
     spawn("edge-control".to_owned(), stop, move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         LocalSet::new().block_on(&runtime, async {
-            let admin_socket = tokio::net::UnixListener::from_std(parts.admin_socket)?;
-            let handover_socket = tokio::net::UnixListener::from_std(parts.handover_socket)?;
+            let [admin_socket, handover_socket] = parts.sockets;
             let listen = addresses(&parts.listeners);
             let control =
                 Control::new(parts.tables, parts.store, parts.senders, parts.shards, epoch(), listen);
             let (orders, queue) = mpsc::channel(limits::ADMIN_QUEUE);
             tokio::task::spawn_local(Rc::clone(&control).obey(queue));
             tokio::task::spawn_local(Rc::clone(&control).close_seconds());
-            tokio::task::spawn_local(admin::serve(control, admin_socket, orders));
-            tokio::task::spawn_local(handover::serve(handover_socket, parts.listeners));
+            tokio::task::spawn_local(keep(admin_socket, move |socket| {
+                admin::serve(Rc::clone(&control), socket, orders.clone())
+            }));
+            let sockets = parts.listeners;
+            tokio::task::spawn_local(keep(handover_socket, move |socket| {
+                handover::serve(socket, Arc::clone(&sockets))
+            }));
             // Its sender lives in the one who joins us; without it there is nobody to serve for.
             let _ = workers_gone.wait_for(|gone| *gone).await;
             Ok(())
@@ -293,37 +295,4 @@ fn addresses(listeners: &[TcpListener]) -> Vec<String> {
     texts.sort();
     texts.dedup();
     texts
-}
-
-/// A Unix socket's place on disk, and how to know it again.
-#[derive(Debug)]
-struct SocketFile {
-    path: PathBuf,
-    inode: u64,
-}
-
-impl SocketFile {
-    /// Removes the file, unless a successor has put its own in this place.
-    fn remove(self) {
-        let ours = fs::metadata(&self.path).is_ok_and(|file| file.ino() == self.inode);
-        if ours && let Err(error) = fs::remove_file(&self.path) {
-            eprintln!("edge: cannot remove {}: {error}", self.path.display());
-        }
-    }
-}
-
-/// Binds a Unix socket only its owner may use, in place of one a dead edge left behind.
-fn bind(path: &Path) -> Result<(UnixListener, SocketFile), EdgeError> {
-    let bound = || {
-        match fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            _ => {}
-        }
-        let listener = UnixListener::bind(path)?;
-        fs::set_permissions(path, Permissions::from_mode(0o600))?;
-        listener.set_nonblocking(true)?;
-        let inode = fs::metadata(path)?.ino();
-        Ok((listener, SocketFile { path: path.to_owned(), inode }))
-    };
-    bound().map_err(|source| EdgeError::Socket { path: path.to_owned(), source })
 }

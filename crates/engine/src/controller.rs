@@ -246,6 +246,9 @@ impl<D: Disk> Controller<D> {
             // Its record is part of the state; followers find it in the journal.
             self.take_late(now)?;
         }
+        if let Event::DeploymentRequested(_) = event {
+            self.journal.reserve()?;
+        }
         let deployment = self.state.deployment_of(event);
         let record = self.journal.append(event, deployment.as_ref(), actor, now)?;
         Ok(self.follow(record))

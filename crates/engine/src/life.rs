@@ -6,6 +6,7 @@ use crate::edge_link::EdgeLink;
 use crate::leader::{Owner, Terms};
 use crate::leadership::Leadership;
 use crate::samples;
+use crate::space::{self, Space};
 use crate::targets::Targets;
 use drivers::artifacts::Store;
 use drivers::paths::StatePaths;
@@ -145,8 +146,9 @@ async fn live(config: EngineConfig) -> Result<(), EngineError> {
         EngineError::start("write the API's token", error, "make the state directory writable")
     })?;
     tokio::spawn(feed(edge, targets.clone(), api.clone()));
-    tokio::spawn(housekeep(platform, targets.clone(), leadership.clone(), clock));
-    let serve = api::serve(api, socket, api_listener);
+    let space = Space::of(&state_dir);
+    tokio::spawn(housekeep(platform, targets.clone(), leadership.clone(), clock, space));
+    let serve = api::serve(api, config.paths.engine_socket(), socket, api_listener);
     tokio::select! {
         () = serve => {}
         () = shutdown.notified() => {}
@@ -237,20 +239,15 @@ async fn wait_for_edge(edge: &EdgeLink) -> Option<EdgeState> {
 }
 
 fn unix_listener(config: &EngineConfig) -> Result<UnixListener, EngineError> {
-    use std::os::unix::fs::PermissionsExt;
     let path = config.paths.engine_socket();
-    // Left by the engine before this one: killed, or passed over for its silence. That one answers nobody there any more.
-    let _ = std::fs::remove_file(&path);
-    let failed = |error: std::io::Error| {
+    // What the engine before this one left goes: killed, or passed over for its silence, it answers nobody there any more.
+    api::socket::bind(&path).map_err(|error| {
         EngineError::start(
             &format!("listen on {}", path.display()),
             error,
             "make the state directory writable",
         )
-    };
-    let listener = UnixListener::bind(&path).map_err(failed)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(listener)
+    })
 }
 
 /// Hands every second's counts to the targets and the metrics.
@@ -269,12 +266,16 @@ async fn housekeep(
     targets: Arc<Targets<ProcessPlatform>>,
     leadership: Arc<Leadership>,
     clock: Arc<Clock>,
+    mut space: Space,
 ) {
     loop {
         tokio::time::sleep(HOUSEKEEPING_EVERY).await;
         // One that was stopped for long would tidy up what another engine needs by now.
         if !leadership.is_fresh() {
             continue;
+        }
+        if space.is_gone() {
+            space::take_back(&targets).await;
         }
         if let Some(by_ms) = clock.step() {
             targets.clock_stepped(by_ms).await;

@@ -6,6 +6,7 @@ use crate::calibrator::{Told, Traffic};
 use crate::clock::Clock;
 use crate::controller::{CommandError, Commanded};
 use crate::edge_link::EdgeLink;
+use crate::journal::Journal;
 use crate::leader::{Owner, Terms};
 use crate::life::EngineConfig;
 use crate::readiness::Found;
@@ -126,9 +127,7 @@ impl Targets<ProcessPlatform> {
 
 impl<P: Platform + Wakes> Targets<P> {
     fn on_disk(&self) -> BTreeSet<Target> {
-        let names = std::fs::read_dir(&self.folder).into_iter().flatten().flatten();
-        let journals =
-            names.filter_map(|entry| entry.file_name().to_str()?.strip_suffix(".db")?.parse::<Target>().ok());
+        let journals = Journal::targets(&self.folder).into_iter();
         let served =
             self.accepted.iter().flat_map(|edge| &edge.tables).map(|table| table.routes.target.clone());
         journals.chain(served).filter(|target| target.environment == self.environment).collect()

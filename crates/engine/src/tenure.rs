@@ -100,8 +100,9 @@ impl<P: Platform + Wakes> Targets<P> {
             return Some(Entry::Held(Held { lease, free_at }));
         }
         let accepted = self.accepted_of(target);
-        let candidate = Candidate { owner: &own, terms: self.terms, accepted };
-        let opened = Journal::disk(&self.folder, target, accepted)
+        let floor = crate::floor::of(&self.folder, target, accepted);
+        let candidate = Candidate { owner: &own, terms: self.terms, accepted: floor };
+        let opened = Journal::disk(&self.folder, target, floor)
             .and_then(|disk| Controller::open_where(disk, target, candidate, self.clock.now(), &mut judge));
         match opened {
             Ok(Opened::Leads(controller)) => Some(Entry::Living(self.live(target, *controller))),

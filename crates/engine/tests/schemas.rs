@@ -17,11 +17,13 @@ fn open(schema: u32, accepted: Option<Generation>) -> (State, Vec<EventRecord>) 
 fn open_with_lease(schema: u32, accepted: Option<Generation>) -> (State, Vec<EventRecord>, Option<Lease>) {
     let target = Target::new("web", "local");
     let folder = tempfile::tempdir().unwrap();
+    let journals = folder.path().join("journal");
+    std::fs::create_dir(&journals).unwrap();
     let fixture =
         Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("tests/fixtures/schema-{schema}/web@local.db"));
-    std::fs::copy(&fixture, Journal::path(folder.path(), &target)).unwrap();
+    std::fs::copy(&fixture, Journal::path(&journals, &target)).unwrap();
     let (mut state, mut records) = (State::new(target.clone()), Vec::new());
-    let journal = Journal::open(folder.path(), &target, accepted, |record| {
+    let journal = Journal::open(&journals, &target, accepted, |record| {
         state.apply(&record.event, record.seq, record.at);
         records.push(record.clone());
     });

@@ -84,11 +84,12 @@ async fn supervise(context: &Context, read: &ReadManifest, background: bool) -> 
 /// Goes on as the supervisor this process was when it ran another program. The manifest is not read: an upgrade
 /// changes the program and nothing else.
 async fn inherit(context: &Context, background: bool) -> Result<u8, Failure> {
-    let Estate { lock, asker, program, listeners, notes } = Estate::take().map_err(|error| {
-        Failure::new(exit::BUG, "take over from the program that ran before")
-            .because(error)
-            .then("users are still served; `medeclipse up` takes over from the edge that serves them")
-    })?;
+    let Estate { lock, asker, program, listeners, notes } =
+        Estate::take(&context.paths).map_err(|error| {
+            Failure::new(exit::BUG, "take over from the program that ran before")
+                .because(error)
+                .then("users are still served; `medeclipse up` takes over from the edge that serves them")
+        })?;
     let say = speaker(context, background);
     let mut supervisor = Supervisor::inherit(&context.paths, lock, listeners, &notes, say)?;
     let since = units::now();

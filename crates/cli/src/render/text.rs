@@ -76,6 +76,12 @@ pub fn status(status: &Status) -> String {
     for service in &status.services {
         text.push_str(&one_service(service));
     }
+    for repaired in &status.repaired {
+        text.push_str(&format!("\nrepaired  {}: {}", repaired.file, repaired.text));
+    }
+    if !status.repaired.is_empty() {
+        text.push('\n');
+    }
     text
 }
 
@@ -110,7 +116,7 @@ fn one_service(service: &ServiceStatus) -> String {
     }
     if !table.is_empty() {
         text.push_str(&format!("{}\n", table.trim_fmt()));
-    } else if service.lease.as_ref().is_none_or(|lease| lease.ours) {
+    } else if service.damage.is_none() && service.lease.as_ref().is_none_or(|lease| lease.ours) {
         text.push_str(&format!("  nothing serves yet: `medeclipse deploy {}`\n", service.service));
     }
     let ready = if service.rollback_ready { "ready" } else { "not possible" };

@@ -191,6 +191,10 @@ pub fn own_program(arg0: &str) -> Command {
 }
 
 pub fn open_log(path: &std::path::Path) -> io::Result<File> {
+    // Its folder too: without a log nothing could be started.
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)?;
+    }
     OpenOptions::new().append(true).create(true).open(path)
 }
 

@@ -4,6 +4,7 @@
 use super::asking::Asker;
 use super::lock::Lock;
 use crate::exit::Failure;
+use drivers::paths::StatePaths;
 use edge::handover;
 use rollout::names::Target;
 use rustix::process::Pid;
@@ -67,7 +68,7 @@ pub struct Estate {
 
 impl Estate {
     /// Takes what was left to this process.
-    pub fn take() -> io::Result<Self> {
+    pub fn take(paths: &StatePaths) -> io::Result<Self> {
         let stream = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
         // Nothing is read from it any more, and nobody else is to read from it.
         rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
@@ -77,7 +78,7 @@ impl Estate {
         let mut text = Vec::new();
         (&stream).read_to_end(&mut text)?;
         Ok(Self {
-            lock: Lock::from(lock),
+            lock: Lock::kept(lock, paths),
             asker: Asker::from(asker),
             program: File::from(program),
             listeners: descriptors.map(TcpListener::from).collect(),

@@ -5,6 +5,7 @@ use drivers::paths::StatePaths;
 use std::io;
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::UnixListener;
@@ -21,19 +22,41 @@ pub fn start(paths: &StatePaths, listeners: Arc<Vec<TcpListener>>) -> Result<Giv
             .because(error)
             .then("is the state directory writable? `medeclipse doctor`")
     };
-    super::child::remove(&path).map_err(failed)?;
-    let socket = UnixListener::bind(&path).map_err(failed)?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o600)).map_err(failed)?;
-    Ok(Giving(tokio::spawn(give(socket, listeners))))
+    let socket = bind(&path).map_err(failed)?;
+    Ok(Giving { path, task: tokio::spawn(give(socket, Arc::clone(&listeners))), listeners })
+}
+
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    super::child::remove(path)?;
+    let socket = UnixListener::bind(path)?;
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
+    Ok(socket)
 }
 
 /// Ends with its owner.
 #[derive(Debug)]
-pub struct Giving(JoinHandle<()>);
+pub struct Giving {
+    path: PathBuf,
+    listeners: Arc<Vec<TcpListener>>,
+    task: JoinHandle<()>,
+}
+
+impl Giving {
+    /// Listens again where somebody removed the socket's file: the next edge would get no listeners. True: it was gone.
+    pub fn keep(&mut self) -> io::Result<bool> {
+        if self.path.exists() {
+            return Ok(false);
+        }
+        let socket = bind(&self.path)?;
+        self.task.abort();
+        self.task = tokio::spawn(give(socket, Arc::clone(&self.listeners)));
+        Ok(true)
+    }
+}
 
 impl Drop for Giving {
     fn drop(&mut self) {
-        self.0.abort();
+        self.task.abort();
     }
 }
 

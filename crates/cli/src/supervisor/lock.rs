@@ -8,12 +8,14 @@ use rustix::process::Pid;
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, Write};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 
 /// Held by the supervisor as long as it lives.
 #[derive(Debug)]
 pub struct Lock {
     file: File,
+    path: PathBuf,
 }
 
 impl Lock {
@@ -31,19 +33,31 @@ impl Lock {
             Err(rustix::io::Errno::WOULDBLOCK) => return Err(taken(paths, &mut file)),
             Err(error) => return Err(failed(&error)),
         }
-        let written = file
-            .set_len(0)
-            .and_then(|()| file.rewind())
-            .and_then(|()| writeln!(file, "{}", rustix::process::getpid().as_raw_nonzero()));
-        written.map_err(|error| failed(&error))?;
-        Ok(Self { file })
+        write_own_pid(&mut file).map_err(|error| failed(&error))?;
+        Ok(Self { file, path })
     }
-}
 
-impl From<OwnedFd> for Lock {
     /// Keeps a lock that this very process took before it became another program: a lock is of the open file.
-    fn from(descriptor: OwnedFd) -> Self {
-        Self { file: File::from(descriptor) }
+    pub fn kept(descriptor: OwnedFd, paths: &StatePaths) -> Self {
+        Self { file: File::from(descriptor), path: paths.supervisor_pid() }
+    }
+
+    /// Writes the file again where somebody changed it, and takes a new one where it is gone: without it nobody would
+    /// find this supervisor, and a second one would begin. True: it was not as it was written.
+    pub fn keep(&mut self) -> std::io::Result<bool> {
+        let there = std::fs::metadata(&self.path).is_ok_and(|found| {
+            self.file.metadata().is_ok_and(|held| (held.dev(), held.ino()) == (found.dev(), found.ino()))
+        });
+        if there && pid_in(&mut self.file) == Some(rustix::process::getpid()) {
+            return Ok(false);
+        }
+        if !there {
+            let file = open(&self.path)?;
+            flock(&file, FlockOperation::NonBlockingLockExclusive)?;
+            self.file = file;
+        }
+        write_own_pid(&mut self.file)?;
+        Ok(true)
     }
 }
 
@@ -51,6 +65,12 @@ impl AsFd for Lock {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+fn write_own_pid(file: &mut File) -> std::io::Result<()> {
+    file.set_len(0)?;
+    file.rewind()?;
+    writeln!(file, "{}", rustix::process::getpid().as_raw_nonzero())
 }
 
 /// Returns the supervisor that runs for this state directory.
@@ -103,6 +123,24 @@ mod tests {
         assert_eq!(refused.exit, exit::REFUSED);
         assert!(refused.cause.unwrap().contains(&std::process::id().to_string()));
         assert_eq!(holder(&paths), Some(rustix::process::getpid()));
+    }
+
+    #[test]
+    fn o10_a_pid_file_that_was_changed_or_removed_names_the_supervisor_again() {
+        let (_folder, paths) = paths();
+        let mut lock = Lock::take(&paths).unwrap();
+        assert!(!lock.keep().unwrap());
+        for damage in [
+            (|path| std::fs::write(path, "").unwrap()) as fn(&Path),
+            |path| std::fs::write(path, "1").unwrap(),
+            |path| std::fs::remove_file(path).unwrap(),
+        ] {
+            damage(&paths.supervisor_pid());
+
+            assert!(lock.keep().unwrap());
+
+            assert_eq!(holder(&paths), Some(rustix::process::getpid()));
+        }
     }
 
     #[test]

@@ -5,6 +5,7 @@ pub mod asking;
 pub mod child;
 pub mod estate;
 mod give;
+mod keep;
 pub mod listeners;
 pub mod lock;
 mod owner;
@@ -71,7 +72,8 @@ pub struct Supervisor {
     retired: retire::Retired,
     listeners: Arc<Vec<TcpListener>>,
     addresses: Vec<SocketAddr>,
-    _giving: give::Giving,
+    giving: give::Giving,
+    kept: keep::Kept,
     asking: asking::Asking,
     /// What was asked for and not yet looked at.
     request: Option<asking::Request>,
@@ -177,7 +179,8 @@ impl Supervisor {
 
     /// Sleeps until something happens, at most `limit`, and takes care of it.
     async fn wake(&mut self, limit: Duration) -> Woken {
-        let mut until = (Instant::now() + limit).min(self.log_look + LOG_LOOK).min(self.watchdog.due);
+        let mut until =
+            (Instant::now() + limit).min(self.log_look + LOG_LOOK).min(self.watchdog.due).min(self.kept.due);
         for due in [self.edge.start_at, self.engine.start_at].into_iter().flatten() {
             until = until.min(due);
         }
@@ -193,6 +196,7 @@ impl Supervisor {
         }
         self.replace_who_hangs().await;
         self.look_at_logs();
+        self.keep_files();
         Woken::Again
     }
 
@@ -213,6 +217,11 @@ impl Supervisor {
 
     fn start_due(&mut self) -> Result<(), Failure> {
         let now = Instant::now();
+        if [&self.edge, &self.engine].iter().any(|child| child.start_at.is_some_and(|due| due <= now)) {
+            // What it reads first must be there, also when it was removed a moment ago.
+            self.kept.due = now;
+            self.keep_files();
+        }
         for child in [&mut self.edge, &mut self.engine] {
             // The new edge goes first: while an old one runs, the engine waits for it in `start`.
             if child.start_at.is_some_and(|due| due <= now) {

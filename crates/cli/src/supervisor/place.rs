@@ -1,6 +1,6 @@
 //! Makes the place an environment lives in: folders, the environment's file, limits. Starts nothing.
 
-use super::child;
+use super::{child, keep};
 use crate::exit::{self, Failure};
 use drivers::paths::StatePaths;
 use manifest::service::EnvironmentConfig;
@@ -42,10 +42,8 @@ pub fn not_prepared(paths: &StatePaths, error: &std::io::Error) -> Failure {
 /// Writes down what the processes of the environment need of the manifest.
 pub fn write_environment(paths: &StatePaths, environment: &EnvironmentConfig) -> Result<(), Failure> {
     let text = serde_json::to_vec_pretty(environment).expect("BUG: an environment has a JSON form");
-    let draft = paths.environment().with_extension("draft");
-    std::fs::write(&draft, text)
-        .and_then(|()| std::fs::rename(&draft, paths.environment()))
-        .and_then(|()| child::remove(&paths.ready()))
+    keep::keep(&paths.environment(), &text)
+        .and_then(|_| child::remove(&paths.ready()))
         .and_then(|()| child::remove(&paths.keep_replicas()))
         .map_err(|error| not_prepared(paths, &error))
 }

@@ -9,7 +9,7 @@ use super::retire::{self, Retired};
 use super::takeover::Left;
 use super::watchdog::Watchdog;
 use super::{
-    ANSWER, OLD_EDGE_MAX, START_MAX, Supervisor, UPGRADE_ANSWER, Up, answers, give, listeners, lock,
+    ANSWER, OLD_EDGE_MAX, START_MAX, Supervisor, UPGRADE_ANSWER, Up, answers, give, keep, listeners, lock,
     not_replaced, stop,
 };
 use crate::client::{Client, ClientError};
@@ -75,6 +75,7 @@ impl Supervisor {
     ) -> Result<Self, Failure> {
         adopt_orphans()?;
         raise_descriptors();
+        let environment = std::fs::read(paths.environment()).map_err(|error| not_prepared(paths, &error))?;
         let deaf = |error: std::io::Error| Failure::new(exit::BUG, "listen for signals").because(error);
         let (addresses, listeners) = (listeners::addresses(&listeners), Arc::new(listeners));
         let took_over = !left.is_nothing();
@@ -87,7 +88,8 @@ impl Supervisor {
             left,
             took_over,
             addresses,
-            _giving: give::start(paths, Arc::clone(&listeners))?,
+            giving: give::start(paths, Arc::clone(&listeners))?,
+            kept: keep::Kept::new(environment),
             listeners,
             asking: Asking::start(paths)?,
             request: None,

@@ -89,6 +89,43 @@ fn a_full_disk_refuses_deploys_and_what_serves_goes_on_also_when_parts_are_kille
 }
 
 #[test]
+fn o10_a_candidate_that_turns_bad_while_the_disk_is_full_is_taken_back_all_the_same() {
+    let Some(small) = OnSmallDisk::new() else { return };
+    let env = &small.env;
+    let canary = "strategy = \"canary\"\nsteps = [50, 100]\nstep_bake = \"120s\"\nbake = \"120s\"\nkeep_hot = \"0s\"\ndrain = \"1s\"";
+    env.write_manifest(&env.clinic_service(canary));
+    env.up().deploy_clinic("v1", &[], 0);
+    let load = crate::load::Load::on(env);
+    env.deploy(
+        &[
+            "--detach",
+            "--env-var",
+            "CLINIC_VERSION=v2",
+            "--env-var",
+            "CLINIC_FAIL_PERCENT=100",
+            "--env-var",
+            "CLINIC_FAIL_AFTER_MS=3000",
+        ],
+        0,
+    );
+    env.until_phase("baking");
+    small.fill();
+
+    // Its verdict is written into the room that was kept for it, and users are back on stable.
+    eventually("v2 is condemned", 30, || (env.service()["phase"] != "baking").then_some(()));
+    eventually("only v1 answers", 10, || (0..20).all(|_| env.version() == "v1").then_some(()));
+    says(&env.run(&["deploy", "--version", "v3", "--env-var", "CLINIC_VERSION=v3"]), 3, &["space"]);
+
+    small.free();
+    env.until_phase("idle");
+    drop(load);
+    assert_eq!(env.outcomes().last().map(String::as_str), Some("rolled_back"));
+    env.until_ready(2);
+    let ended = env.engine_log();
+    assert!(!ended.contains("panicked"), "{ended}");
+}
+
+#[test]
 fn up_on_a_full_disk_is_refused_with_what_to_do() {
     let Some(small) = OnSmallDisk::new() else { return };
     small.fill();

@@ -6,6 +6,7 @@
 
 mod api;
 mod bad_input;
+mod damage;
 mod disk;
 mod edge_path;
 mod follow;

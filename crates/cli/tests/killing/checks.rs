@@ -57,7 +57,7 @@ fn replicas(world: &World, state: &State) -> Vec<String> {
     }
     let dir = world.env.state().join("replicas/web@local");
     for name in names(&dir) {
-        if name == ".lock" || name == ".fence.json" {
+        if [".lock", ".fence.json", ".twin-fence.json"].contains(&name.as_str()) {
             continue;
         }
         let record = read(&dir.join(&name).join("record.json"));
@@ -196,7 +196,8 @@ pub fn artefacts(world: &World) -> Vec<String> {
 
 /// Returns the files in a folder that a killed writer left.
 fn scratch(folder: &Path) -> Vec<String> {
-    let hidden = names(folder).into_iter().filter(|name| name.starts_with('.'));
+    let hidden =
+        names(folder).into_iter().filter(|name| name.starts_with('.') && !name.starts_with(".twin-"));
     hidden.map(|name| format!("{}/{name} is left", folder.display())).collect()
 }
 
@@ -209,5 +210,5 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 fn read(path: &Path) -> Value {
-    fs::read(path).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok()).unwrap_or_default()
+    drivers::files::read(path).ok().flatten().unwrap_or_default()
 }

@@ -148,6 +148,7 @@ pub fn status() -> Status {
         },
         api: "http://127.0.0.1:9".into(),
         edge: Some(EdgeStatus { pid: 4243, version: "0.1.0".into(), listen: vec!["127.0.0.1:8080".into()] }),
+        repaired: Vec::new(),
         services: vec![ServiceStatus {
             service: "web".into(),
             target: target(),

@@ -10,10 +10,12 @@ pub use mark::Mark;
 pub use tree::Bounds;
 
 use crate::files::{self, Lock};
-use std::collections::BTreeSet;
+use crate::repairs;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 /// A folder of artefacts, each a folder of read-only files named after its digest. Cheap to clone.
@@ -21,6 +23,8 @@ use std::time::{Duration, SystemTime};
 pub struct Store {
     dir: PathBuf,
     bounds: Bounds,
+    /// What was found when an artefact was last read as a whole; None: it is what it was.
+    read: Arc<Mutex<BTreeMap<String, Option<String>>>>,
 }
 
 /// An artefact in the store.
@@ -41,7 +45,7 @@ impl Store {
     /// Opens the store with other bounds on one artefact.
     pub fn open_with(dir: impl Into<PathBuf>, bounds: Bounds) -> Result<Self, ArtifactError> {
         let dir = dir.into();
-        let store = Self { dir, bounds };
+        let store = Self { dir, bounds, read: Arc::default() };
         files::folder(&store.scratch())
             .map_err(|source| store.failed("open the artefact store", &store.dir.display(), source))?;
         Ok(store)
@@ -93,6 +97,37 @@ impl Store {
         mark::of(&path, self.bounds).map_err(|source| error(Cause::Unreadable { path, source }))
     }
 
+    /// Returns why nothing may be started from an artefact: it is gone, or not what was stored. Read as a whole once in the
+    /// life of a store: before the first start from it.
+    pub fn objection(&self, digest: &str) -> Option<String> {
+        let short = digest.get(..12).unwrap_or(digest);
+        if !self.contains(digest) {
+            return Some(format!("its artefact {short} is no longer stored"));
+        }
+        let known = self.known().get(digest).cloned();
+        known.unwrap_or_else(|| {
+            let why = self.verify(digest).err().map(|error| {
+                let cause = std::error::Error::source(&error).map(ToString::to_string).unwrap_or_default();
+                format!("its artefact {short} is damaged ({cause})")
+            });
+            self.known().insert(digest.to_owned(), why.clone());
+            why
+        })
+    }
+
+    /// Returns the same as far as it is known without reading the artefact.
+    pub fn known_objection(&self, digest: &str) -> Option<String> {
+        if self.contains(digest) {
+            self.known().get(digest).cloned().flatten()
+        } else {
+            self.objection(digest)
+        }
+    }
+
+    fn known(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Option<String>>> {
+        self.read.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Removes what is not in `keep` and was not stored, or stored again, within `age_min`; also what a crash
     /// left half written. Returns the digests removed.
     pub fn collect_garbage(
@@ -127,7 +162,15 @@ impl Store {
     fn take_in(&self, copy: &Path, digest: &str) -> io::Result<()> {
         let _lock = self.lock()?;
         let place = self.path(digest);
-        if place.is_dir() {
+        let is_whole =
+            place.is_dir() && tree::hash(&place, self.bounds).is_ok_and(|found| found.digest == digest);
+        if place.is_dir() && !is_whole {
+            let aside = Scratch::new(&self.scratch())?;
+            fs::rename(&place, aside.0.join("tree"))?;
+            repairs::note(&place, "it was not what had been stored: stored again by this deploy");
+        }
+        self.known().insert(digest.to_owned(), None);
+        if is_whole {
             // Young again, so that a collection that runs now lets it live.
             return File::open(&place)?.set_modified(SystemTime::now());
         }

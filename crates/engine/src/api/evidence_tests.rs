@@ -110,12 +110,12 @@ fn told(folder: &FilePath, id: &str) -> Option<(String, usize)> {
 #[test]
 fn o17_a_running_deployment_is_told_so_far_from_its_journal_in_small_pieces() {
     let folder = tempfile::tempdir().unwrap();
-    let mut life = Life::begin(folder.path());
+    let mut life = Life::begin(&folder.path().join("journal"));
     life.ship(1, 3, 0);
     life.promote(1);
     life.ship(2, 2_000, 1);
 
-    let (text, largest) = told(folder.path(), "d-2").unwrap();
+    let (text, largest) = told(&folder.path().join("journal"), "d-2").unwrap();
 
     let bundle: Bundle = serde_json::from_str(&text).unwrap();
     assert_eq!(bundle.events.len(), 2_006);
@@ -130,7 +130,7 @@ fn o17_a_running_deployment_is_told_so_far_from_its_journal_in_small_pieces() {
 #[test]
 fn o17_a_promoted_deployment_is_told_with_the_watch_that_follows_and_no_further() {
     let folder = tempfile::tempdir().unwrap();
-    let mut life = Life::begin(folder.path());
+    let mut life = Life::begin(&folder.path().join("journal"));
     life.ship(1, 3, 0);
     life.promote(1);
     life.ship(2, 30, 0);
@@ -141,7 +141,7 @@ fn o17_a_promoted_deployment_is_told_with_the_watch_that_follows_and_no_further(
     life.append(Event::Scaled { replicas: Some(2) });
     life.ship(3, 3, 0);
 
-    let (text, _) = told(folder.path(), "d-2").unwrap();
+    let (text, _) = told(&folder.path().join("journal"), "d-2").unwrap();
 
     let bundle: Bundle = serde_json::from_str(&text).unwrap();
     let kinds: Vec<_> = bundle.events.iter().rev().take(3).map(|entry| entry.event.kind()).collect();
@@ -152,8 +152,8 @@ fn o17_a_promoted_deployment_is_told_with_the_watch_that_follows_and_no_further(
 #[test]
 fn a_deployment_that_never_was_is_unknown() {
     let folder = tempfile::tempdir().unwrap();
-    let mut life = Life::begin(folder.path());
+    let mut life = Life::begin(&folder.path().join("journal"));
     life.ship(1, 3, 0);
 
-    assert!(told(folder.path(), "d-9").is_none());
+    assert!(told(&folder.path().join("journal"), "d-9").is_none());
 }

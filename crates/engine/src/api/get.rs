@@ -2,7 +2,8 @@
 
 use super::Api;
 use super::wire::{
-    ApiError, DeploymentView, EdgeStatus, EngineStatus, LeaseStatus, LogLines, Status, TrafficView,
+    ApiError, DeploymentView, EdgeStatus, EngineStatus, LeaseStatus, LogLines, Repaired, ServiceStatus,
+    Status, TrafficView,
 };
 use crate::targets::{New, Unled};
 use crate::views::{status, traffic};
@@ -11,7 +12,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::header;
 use axum::response::IntoResponse;
 use rollout::names::ReplicaId;
-use rollout::names::{Revision, Target, TargetError, Weight};
+use rollout::names::{Millis, Revision, Target, TargetError, Weight};
 use serde::Deserialize;
 
 /// Lines of a log returned at most.
@@ -29,6 +30,7 @@ pub async fn status(State(api): State<Api>) -> Json<Status> {
         listen: edge.listen,
     });
     let now = api.clock.now();
+    let artifacts = api.targets.artifacts();
     let own = api.leadership.owner().to_string();
     let services = api.targets.all().into_iter().map(|(target, handle)| match handle {
         Ok(handle) => {
@@ -40,7 +42,19 @@ pub async fn status(State(api): State<Api>) -> Json<Status> {
                 until: *handle.until.borrow(),
                 ours: true,
             };
-            status::service(&state, &seen.world, &handle.readiness.borrow(), now, lease)
+            let row = status::service(&state, &seen.world, &handle.readiness.borrow(), now, lease);
+            let objection = |placed: &rollout::release::Placed| {
+                placed.spec.artifact.as_ref().and_then(|digest| artifacts.known_objection(digest))
+            };
+            let damage = state.stable.as_ref().and_then(|stable| Some((stable, objection(stable)?)));
+            let text = |(stable, why): (&rollout::release::Placed, String)| {
+                format!(
+                    "cannot start replicas of revision {}: {why}. Those that run go on; `medeclipse deploy {}` stores it again",
+                    stable.revision, row.service
+                )
+            };
+            let damage = damage.map(text);
+            ServiceStatus { damage, ..row }
         }
         Err(Unled::Held(held)) => status::held(&target, &held),
         Err(Unled::Damaged(damage)) => status::damaged(&target, damage),
@@ -56,7 +70,17 @@ pub async fn status(State(api): State<Api>) -> Json<Status> {
         api: format!("http://{}", api.address),
         edge,
         services: services.collect(),
+        repaired: repaired(),
     })
+}
+
+fn repaired() -> Vec<Repaired> {
+    let told = |repair: drivers::repairs::Repair| Repaired {
+        at: Millis(repair.at),
+        file: repair.file,
+        text: repair.text,
+    };
+    drivers::repairs::all().into_iter().map(told).collect()
 }
 
 #[derive(Debug, Deserialize)]

@@ -10,6 +10,7 @@ pub mod fuzzing;
 mod get;
 mod metrics;
 mod post;
+pub mod socket;
 pub mod wire;
 
 pub use metrics::Metrics;
@@ -23,8 +24,10 @@ use axum::Router;
 use axum::routing::{get as on_get, post as on_post};
 use drivers::paths::StatePaths;
 use drivers::platform::process::ProcessPlatform;
+use drivers::repairs;
 use std::io;
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::{TcpListener, UnixListener};
 use tokio::sync::Notify;
@@ -71,7 +74,7 @@ impl Api {
 }
 
 /// Serves until the process ends: the Unix socket may command, loopback may look, or command with the token.
-pub async fn serve(api: Api, socket: UnixListener, listener: TcpListener) {
+pub async fn serve(api: Api, path: PathBuf, socket: UnixListener, listener: TcpListener) {
     let views = Router::new()
         .route("/v1/status", on_get(get::status))
         .route("/v1/deployments", on_get(get::deployments))
@@ -92,20 +95,27 @@ pub async fn serve(api: Api, socket: UnixListener, listener: TcpListener) {
         .merge(guarded)
         .layer(axum::middleware::from_fn_with_state(api.clone(), access::is_loopback_name))
         .with_state(api);
-    let over_socket = axum::serve(socket, local.into_make_service_with_connect_info::<access::Peer>());
+    let over_socket = socket::keep(path, socket, local);
     let over_tcp = axum::serve(listener, remote.into_make_service_with_connect_info::<access::Peer>());
     // Neither ends by itself; when one does, the other goes on alone.
-    let _ = tokio::join!(over_socket.into_future(), over_tcp.into_future());
+    let _ = tokio::join!(over_socket, over_tcp.into_future());
 }
 
-/// Returns the token of the state directory, made at the first start.
+/// Returns the token of the state directory, made at the first start and where it is no token any more. A changed digit
+/// makes another token of it, as good as the first: whoever knew that one reads the file again.
 fn token(paths: &StatePaths) -> io::Result<String> {
     use std::io::{Read, Write};
     use std::os::unix::fs::OpenOptionsExt;
     let path = paths.root().join("token");
-    match std::fs::read_to_string(&path) {
-        Ok(token) if token.trim().len() >= 32 => return Ok(token.trim().to_owned()),
-        Ok(_) => std::fs::remove_file(&path)?,
+    match std::fs::read(&path) {
+        Ok(token) if is_token(&token) => return Ok(String::from_utf8_lossy(&token).trim().to_owned()),
+        Ok(_) => {
+            repairs::note(
+                &path,
+                "it was no token any more: a new one is in it, read it again where you use it",
+            );
+            std::fs::remove_file(&path)?;
+        }
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => return Err(error),
     }
@@ -115,4 +125,9 @@ fn token(paths: &StatePaths) -> io::Result<String> {
     let mut file = std::fs::OpenOptions::new().create_new(true).write(true).mode(0o600).open(&path)?;
     file.write_all(token.as_bytes())?;
     Ok(token)
+}
+
+fn is_token(bytes: &[u8]) -> bool {
+    let token = bytes.trim_ascii();
+    token.len() == 64 && token.iter().all(u8::is_ascii_hexdigit)
 }

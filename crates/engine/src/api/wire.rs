@@ -119,6 +119,16 @@ pub struct Status {
     /// None: the edge does not answer.
     pub edge: Option<EdgeStatus>,
     pub services: Vec<ServiceStatus>,
+    /// Files of the state directory that were not what was written, and what was done about it, since this engine began.
+    #[serde(default)]
+    pub repaired: Vec<Repaired>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Repaired {
+    pub at: Millis,
+    pub file: String,
+    pub text: String,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -8,6 +8,9 @@ use super::reader::record;
 use rollout::event::EventRecord;
 use rollout::names::{Generation, Target};
 
+/// What to do where neither the file nor its copy can be used.
+const ANEW: &str = "requests are served meanwhile, while replicas run. Put the file back from a backup, without the `-wal` and `-shm` beside it, then `medeclipse down --keep-replicas` and `medeclipse up`. To begin anew: `medeclipse down`, move the target's files in STATE/journal, STATE/journal-copy and STATE/edge away, `medeclipse up`, `medeclipse deploy`";
+
 /// Why the journal of a target is not used.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{what}: {why}")]
@@ -27,7 +30,7 @@ impl Damage {
         Self::of(
             name,
             format!("the file is gone or empty, but the edge serves what it wrote at generation {known}"),
-            "put the file back from a backup; requests are served meanwhile. To begin anew: `medeclipse down`, remove STATE/edge, `medeclipse up`",
+            ANEW,
         )
     }
 
@@ -38,17 +41,13 @@ impl Damage {
             format!(
                 "it ends at event {head}, but the edge has accepted generation {known}: events are missing"
             ),
-            "put back a newer copy of the file; requests are served meanwhile",
+            ANEW,
         )
     }
 
     /// What is stored cannot be what was written.
     pub fn unreadable(name: &str, why: &str) -> Self {
-        Self::of(
-            name,
-            why.to_owned(),
-            "requests are served meanwhile; put the file back from a backup, or move it away and remove the target's file in STATE/edge to begin anew",
-        )
+        Self::of(name, why.to_owned(), ANEW)
     }
 
     pub(super) fn newer(name: &str, found: u32, known: u32) -> Self {

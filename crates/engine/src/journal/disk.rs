@@ -5,9 +5,10 @@ use super::damage::Damage;
 use crate::leader::short;
 use crate::lease::Lease;
 use rollout::names::Millis;
+use serde::{Deserialize, Serialize};
 
 /// A row as it is stored.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredRow {
     pub v: u32,
     pub seq: u64,
@@ -30,6 +31,11 @@ pub trait Disk {
 
     /// Writes one row, unless a lease of another epoch has been taken.
     fn insert(&mut self, row: &StoredRow, epoch: u64) -> Result<(), DiskError>;
+
+    /// Takes room for what a deployment will write to its end. Disks that cannot be full have it.
+    fn reserve(&mut self) -> Result<(), DiskError> {
+        Ok(())
+    }
 
     fn lease(&self) -> Result<Option<Lease>, DiskError>;
 

@@ -1,12 +1,16 @@
 //! Remembers: the rows of one target, appended and never changed, every row chained to the one before.
-//! Repairs nothing; what does not verify is reported as damaged, see `damage`. Where the rows lie is a `disk`'s business.
+//! What does not verify is repaired where that is certain, see `restore`, else reported as damaged, see `damage`. Where
+//! the rows lie is a `disk`'s business.
 
 mod chain;
+mod copy;
 mod damage;
 mod disk;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod reader;
+mod reserve;
+mod restore;
 mod schema;
 mod sqlite;
 
@@ -64,6 +68,19 @@ impl JournalError {
 }
 
 impl Journal {
+    /// Returns the targets that have a journal in this folder, or a copy of one that is gone.
+    pub fn targets(folder: &Path) -> Vec<Target> {
+        let copies = copy::folder_of(folder);
+        let mut found = Vec::new();
+        for (folder, ending) in [(folder, ".db"), (copies.as_path(), copy::ENDING)] {
+            let names = std::fs::read_dir(folder).into_iter().flatten().flatten();
+            found.extend(names.filter_map(|entry| {
+                entry.file_name().to_str()?.strip_suffix(ending)?.parse::<Target>().ok()
+            }));
+        }
+        found
+    }
+
     /// Returns where the journal of a target lies.
     pub fn path(folder: &Path, target: &Target) -> PathBuf {
         folder.join(format!("{target}.db"))
@@ -83,6 +100,8 @@ impl Journal {
     /// Opens the file of a target.
     pub fn disk(folder: &Path, target: &Target, accepted: Option<Generation>) -> Result<Sqlite, Damage> {
         let path = Self::path(folder, target);
+        restore::before_opening(&path, target, accepted)
+            .map_err(|why| Damage::unreadable(&path.display().to_string(), &why))?;
         // An empty file would become an empty journal: it is damage where there was one, and is left as it is.
         let has_content = std::fs::metadata(&path).is_ok_and(|file| file.len() > 0);
         if !has_content && accepted.is_some_and(|accepted| accepted.seq > 0) {
@@ -156,6 +175,11 @@ impl<D: Disk> Journal<D> {
     /// Gives the lease back.
     pub fn release(&mut self) -> Result<(), JournalError> {
         self.disk.release(self.epoch).map_err(|source| self.error(source))
+    }
+
+    /// Takes the room that the end of a deployment needs.
+    pub fn reserve(&mut self) -> Result<(), JournalError> {
+        self.disk.reserve().map_err(|source| self.error(source))
     }
 
     /// Appends one event; when it returns, the event is on disk. Refused when the lease has been taken.

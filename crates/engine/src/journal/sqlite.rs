@@ -1,9 +1,10 @@
 //! Keeps the rows of a journal in one SQLite file, each written with `fsync`, and the lease beside them.
 //! Repairs nothing and empties nothing; see `damage`.
 
+use super::copy::{self, Copy};
 use super::damage::Damage;
 use super::disk::{Disk, DiskError, StoredRow};
-use super::schema;
+use super::{reserve, schema};
 use crate::killpoint::{self, Side};
 use crate::lease::Lease;
 use rollout::names::{Millis, Target};
@@ -21,6 +22,7 @@ const RENEW: &str = "UPDATE lease SET until = ?2 WHERE epoch = ?1";
 pub struct Sqlite {
     connection: Connection,
     path: PathBuf,
+    copy: Copy,
 }
 
 impl Sqlite {
@@ -34,7 +36,8 @@ impl Sqlite {
         let connection = Connection::open(&path).map_err(|error| broken(&error))?;
         schema::prepare(&connection, &path, target)?;
         check(&connection, &path, target)?;
-        Ok(Self { connection, path })
+        let copy = Copy::of(&path);
+        Ok(Self { connection, path, copy })
     }
 
     /// See `killpoint`.
@@ -61,6 +64,25 @@ pub(super) fn lease_in(connection: &Connection) -> Result<Option<Lease>, rusqlit
     connection.query_row(LEASE, [], read).optional()
 }
 
+impl Sqlite {
+    /// Adds a row that is in the journal to its copy; the copy is written as a whole where it is not as it was left.
+    fn copy_row(&mut self, row: &StoredRow) {
+        if self.copy.add(row) {
+            return;
+        }
+        let mut rows = Vec::new();
+        let read = self.rows(0, &mut |row| {
+            rows.push(row);
+            Ok(())
+        });
+        // A journal that cannot be read is found at the next start, and said there.
+        if read.is_ok() && self.copy.write(rows) {
+            let text = "it was gone, or changed, while in use; written again from the journal";
+            drivers::repairs::note(&copy::path_of(&self.path), text);
+        }
+    }
+}
+
 impl Disk for Sqlite {
     fn name(&self) -> String {
         self.path.display().to_string()
@@ -80,7 +102,15 @@ impl Disk for Sqlite {
         self.reached(row, Side::Before);
         let written = write(&self.connection, row, epoch).map_err(said)?;
         self.reached(row, Side::After);
-        if written { Ok(()) } else { Err(DiskError::Lost(self.lease()?)) }
+        if !written {
+            return Err(DiskError::Lost(self.lease()?));
+        }
+        self.copy_row(row);
+        Ok(())
+    }
+
+    fn reserve(&mut self) -> Result<(), DiskError> {
+        reserve::take(&self.connection).map_err(said)
     }
 
     fn lease(&self) -> Result<Option<Lease>, DiskError> {
@@ -101,7 +131,11 @@ impl Disk for Sqlite {
         };
         let taken = take().map_err(said)?;
         self.reached(row, Side::After);
-        if taken { Ok(()) } else { Err(DiskError::Moved) }
+        if !taken {
+            return Err(DiskError::Moved);
+        }
+        self.copy_row(row);
+        Ok(())
     }
 
     fn renew(&mut self, epoch: u64, until: Millis) -> Result<bool, DiskError> {
@@ -114,7 +148,7 @@ impl Disk for Sqlite {
 }
 
 impl StoredRow {
-    const SELECT_ALL_AFTER: &str = "SELECT v, seq, at, deployment, actor, kind, body, prev_hash, hash FROM events WHERE seq > ?1 ORDER BY seq";
+    pub(super) const SELECT_ALL_AFTER: &str = "SELECT v, seq, at, deployment, actor, kind, body, prev_hash, hash FROM events WHERE seq > ?1 ORDER BY seq";
     pub(super) const SELECT_AFTER: &str = "SELECT v, seq, at, deployment, actor, kind, body, prev_hash, hash FROM events WHERE seq > ?1 ORDER BY seq LIMIT ?2";
     pub(super) const SELECT_OF_DEPLOYMENT: &str = "SELECT v, seq, at, deployment, actor, kind, body, prev_hash, hash FROM events WHERE seq > ?1 AND deployment = ?3 ORDER BY seq LIMIT ?2";
     pub(super) const SELECT_WITHOUT_EVIDENCE: &str = "SELECT v, seq, at, deployment, actor, kind, body, prev_hash, hash FROM events WHERE seq > ?1 AND kind <> 'evidence_added' ORDER BY seq LIMIT ?2";
@@ -168,6 +202,25 @@ fn write(connection: &Connection, row: &StoredRow, epoch: u64) -> Result<bool, r
         epoch,
     ])?;
     Ok(written == 1)
+}
+
+/// Inserts one row of a journal that is written anew.
+pub(super) fn insert_row(connection: &Connection, row: &StoredRow) -> Result<(), rusqlite::Error> {
+    let mut statement = connection.prepare_cached(
+        "INSERT INTO events (seq, v, at, deployment, actor, kind, body, prev_hash, hash) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
+    )?;
+    statement.execute(params![
+        row.seq,
+        row.v,
+        row.at,
+        row.deployment,
+        row.actor,
+        row.kind,
+        row.body,
+        row.prev_hash,
+        row.hash
+    ])?;
+    Ok(())
 }
 
 fn said(error: rusqlite::Error) -> DiskError {

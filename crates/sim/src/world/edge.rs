@@ -43,6 +43,7 @@ impl Edge {
         EdgeState {
             epoch: self.epoch,
             pid: 1,
+            version: String::new(),
             listen: Vec::new(),
             tables: self.table.iter().cloned().collect(),
             in_flight: busy.collect(),

@@ -264,14 +264,14 @@ impl Shared {
 
     fn artifact(&self, digest: Option<&str>, what: &str) -> Result<Option<PathBuf>, PlatformError> {
         let Some(digest) = digest else { return Ok(None) };
-        if self.config.artifacts.contains(digest) {
-            return Ok(Some(self.config.artifacts.path(digest)));
+        match self.config.artifacts.objection(digest) {
+            None => Ok(Some(self.config.artifacts.path(digest))),
+            Some(why) => Err(PlatformError::Refused {
+                what: what.to_owned(),
+                why,
+                next: "deploy the release again, which stores it".to_owned(),
+            }),
         }
-        Err(PlatformError::Refused {
-            what: what.to_owned(),
-            why: format!("its artefact {} is no longer stored", digest.get(..12).unwrap_or(digest)),
-            next: "deploy the release again, which stores it".to_owned(),
-        })
     }
 
     fn refuse_when_closing(&self, what: &str) -> Result<(), PlatformError> {

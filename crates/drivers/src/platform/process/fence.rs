@@ -1,7 +1,9 @@
 //! Refuses the changes of a stale engine, and numbers replicas so that no number comes twice.
-//! One small file per target, flushed before a change is made; read and written under the target's lock.
+//! One small file per target, kept twice, flushed before a change is made; read and written under the target's lock.
+//! Where both are lost, the present engine goes on: the state directory has one, and numbers go on from the folders.
 
 use crate::files::{self, Durable, Lock};
+use crate::{repairs, twin};
 use rollout::names::{Generation, Revision};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -53,13 +55,13 @@ impl Pass {
     pub fn enter(target_dir: &Path, at: Generation) -> Result<Self, Shut> {
         let lock = lock(target_dir)?;
         let path = target_dir.join(".fence.json");
-        let mut kept: Kept = files::read(&path)?.unwrap_or_default();
+        let mut kept = read(&path)?;
         if at < kept.generation {
             return Err(Shut::Newer(kept.generation));
         }
         if at > kept.generation {
             kept.generation = at;
-            files::replace(&path, &kept, Durable::Yes)?;
+            twin::replace(&path, &kept, Durable::Yes)?;
         }
         Ok(Self { path, kept, _lock: lock })
     }
@@ -71,8 +73,28 @@ impl Pass {
         while self.kept.numbers.len() > REVISIONS_MAX {
             self.kept.numbers.pop_first();
         }
-        files::replace(&self.path, &self.kept, Durable::Yes)?;
+        twin::replace(&self.path, &self.kept, Durable::Yes)?;
         Ok(number)
+    }
+}
+
+/// Returns the generation that changed a target last.
+pub fn generation(target_dir: &Path) -> io::Result<Generation> {
+    Ok(read(&target_dir.join(".fence.json"))?.generation)
+}
+
+/// A file that is lost twice begins anew: refusing every change for ever would help nobody.
+fn read(path: &Path) -> io::Result<Kept> {
+    match twin::read(path) {
+        Ok(kept) => Ok(kept.unwrap_or_default()),
+        Err(error) if files::is_damage(&error) => {
+            repairs::note(
+                path,
+                &format!("{error}, and so is its second copy: it begins anew with this engine"),
+            );
+            Ok(Kept::default())
+        }
+        Err(error) => Err(error),
     }
 }
 

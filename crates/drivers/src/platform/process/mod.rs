@@ -16,6 +16,7 @@ mod ports;
 pub mod proc;
 pub mod reaped;
 mod record;
+mod recover;
 pub mod shim;
 mod shutdown;
 mod tend;
@@ -100,6 +101,10 @@ impl ProcessPlatform {
             layout,
             groups,
         });
+        // What cannot be recorded again, on a full disk, runs on as it is; the next engine tries again.
+        if let Err(error) = recover::from_the_system(&shared.layout, &shared.config.state_dir) {
+            eprintln!("cannot look for replicas without records: {error}");
+        }
         // What cannot be tidied now, on a full or read-only disk, hinders nobody: `housekeep` tries again.
         let _again_later = shared.tidy();
         let platform = Self { shared, keepers: Mutex::default() };
@@ -229,6 +234,11 @@ impl fmt::Debug for ProcessPlatform {
     }
 }
 
+/// Returns the generation as of which a target of this state directory was changed last; none: never.
+pub fn fenced(state_dir: &std::path::Path, target: &Target) -> io::Result<Generation> {
+    fence::generation(&Layout::new(state_dir).target(target))
+}
+
 /// What the platform and the keepers of its processes have in common. The truth is on disk; here is what only
 /// this engine knows.
 struct Shared {
@@ -253,11 +263,20 @@ struct Live {
     ended: Option<Ended>,
     /// The listener that was seen last.
     seen: Option<Seen>,
+    /// What this engine knows to run: its folder is made again when it vanishes.
+    runs: Option<(ReplicaRecord, Identity)>,
 }
 
 impl Default for Live {
     fn default() -> Self {
-        Self { stop: watch::Sender::new(None), spawned: None, tended: false, ended: None, seen: None }
+        Self {
+            stop: watch::Sender::new(None),
+            spawned: None,
+            tended: false,
+            ended: None,
+            seen: None,
+            runs: None,
+        }
     }
 }
 
@@ -308,6 +327,7 @@ impl Shared {
 
     /// Returns what has a record and no keeper, and counts it as tended: the caller starts the keepers.
     fn untended(&self, target: &Target) -> io::Result<Vec<Untended>> {
+        self.restore_folders(target)?;
         let mut found = Vec::new();
         for (folder, record) in self.layout.replicas(target)? {
             found.push(Untended::Replica(folder, record));
@@ -326,6 +346,23 @@ impl Shared {
             !std::mem::replace(&mut live.entry(one.folder().clone()).or_default().tended, true)
         });
         Ok(found)
+    }
+}
+
+impl Shared {
+    /// Makes the folders of replicas again that somebody removed while they run.
+    fn restore_folders(&self, target: &Target) -> io::Result<()> {
+        let dir = self.layout.target(target);
+        let live = self.live();
+        let mine =
+            live.iter().filter(|(folder, live)| folder.0.starts_with(&dir) && live.stop.borrow().is_none());
+        for (folder, live) in mine {
+            let Some((record, identity)) = &live.runs else { continue };
+            if !folder.is_meant() && identity.runs() {
+                recover::record_again(folder, record, identity)?;
+            }
+        }
+        Ok(())
     }
 }
 

@@ -9,10 +9,14 @@
 //! | `command.json` | shim of a task | the process group of the command |
 //! | `stopping.json` | engine | asked to go, since when, how patiently |
 //! | `ended.json` | whoever learns it first | how it ended |
+//!
+//! `record.json` and `claim.json` are kept twice: without them a running process would not be found again. Of the others, one
+//! that cannot be read says no more than that it was there.
 
 use super::cgroup;
 use super::proc::Identity;
 use crate::files::{self, Durable};
+use crate::{repairs, twin};
 use rollout::change::{Ended, TaskId};
 use rollout::names::{Millis, ReplicaId, Revision, Target};
 use serde::de::DeserializeOwned;
@@ -36,6 +40,20 @@ pub struct ReplicaRecord {
     pub command: Vec<String>,
     #[serde(default)]
     pub cgroup: Option<cgroup::Place>,
+}
+
+impl ReplicaRecord {
+    /// What is still known of a replica whose record is lost: it is never ready, so it is replaced, and then stopped.
+    fn lost(name: &str) -> Option<Self> {
+        Some(Self {
+            replica: ReplicaId::new(name),
+            revision: revision_of(name)?,
+            address: SocketAddr::from(([0, 0, 0, 0], 0)),
+            launched_at: Millis(0),
+            command: Vec::new(),
+            cgroup: None,
+        })
+    }
 }
 
 /// What a task is meant to do.
@@ -71,26 +89,24 @@ impl Folder {
     /// Makes the folder with its record, on disk when this returns. False: it was there.
     pub fn create<T: Serialize>(&self, record: &T) -> io::Result<bool> {
         files::folder(&self.0)?;
-        files::create(&self.0.join("record.json"), record, Durable::Yes)
+        twin::create(&self.0.join("record.json"), record, Durable::Yes)
     }
 
-    pub fn record<T: DeserializeOwned>(&self) -> io::Result<Option<T>> {
-        files::read(&self.0.join("record.json"))
+    pub fn record<T: Serialize + DeserializeOwned>(&self) -> io::Result<Option<T>> {
+        twin::read(&self.0.join("record.json"))
     }
 
     pub fn claim(&self) -> io::Result<Option<Claim>> {
         // A claim cut short by a crash of the machine speaks of a process of the boot before.
-        match files::read(&self.0.join("claim.json")) {
-            Err(error) if error.kind() == io::ErrorKind::InvalidData || is_cut(&error) => {
-                Ok(Some(Claim::Withdrawn))
-            }
+        match twin::read(&self.0.join("claim.json")) {
+            Err(error) if files::is_damage(&error) => Ok(Some(Claim::Withdrawn)),
             other => other,
         }
     }
 
     /// Decides the launch; returns the decision that holds.
     pub fn decide(&self, claim: &Claim) -> io::Result<Claim> {
-        if files::create(&self.0.join("claim.json"), claim, Durable::No)? {
+        if twin::create(&self.0.join("claim.json"), claim, Durable::No)? {
             return Ok(claim.clone());
         }
         self.claim()?.ok_or_else(|| io::Error::from(io::ErrorKind::NotFound))
@@ -105,7 +121,7 @@ impl Folder {
     }
 
     pub fn command(&self) -> io::Result<Option<Identity>> {
-        files::read(&self.0.join("command.json"))
+        self.readable("command.json", "the command of the task is not known any more", None)
     }
 
     pub fn set_command(&self, command: &Identity) -> io::Result<()> {
@@ -113,7 +129,11 @@ impl Folder {
     }
 
     pub fn stopping(&self) -> io::Result<Option<Stopping>> {
-        files::read(&self.0.join("stopping.json"))
+        self.readable(
+            "stopping.json",
+            "it was asked to stop, when and how patiently is not known: at once",
+            Some(Stopping { since: Millis(0), grace: Millis(0) }),
+        )
     }
 
     /// Asks for the stop; the first asking holds.
@@ -122,7 +142,24 @@ impl Folder {
     }
 
     pub fn ended(&self) -> io::Result<Option<Ended>> {
-        files::read(&self.0.join("ended.json"))
+        self.readable("ended.json", "it has ended, how is not known any more", Some(Ended::Unknown))
+    }
+
+    /// Reads a file of which little is lost when it cannot be read: `instead` is what its being there says.
+    fn readable<T: DeserializeOwned>(
+        &self,
+        name: &str,
+        says: &str,
+        instead: Option<T>,
+    ) -> io::Result<Option<T>> {
+        let path = self.0.join(name);
+        match files::read(&path) {
+            Err(error) if files::is_damage(&error) => {
+                repairs::note(&path, &format!("it cannot be read ({error}): {says}"));
+                Ok(instead)
+            }
+            other => other,
+        }
     }
 
     /// Records the end; returns the end that holds.
@@ -239,14 +276,15 @@ impl Layout {
 
     /// Returns every replica's folder and record of a target, in the order of their launches.
     pub fn replicas(&self, target: &Target) -> io::Result<Vec<(Folder, ReplicaRecord)>> {
-        let mut replicas: Vec<(Folder, ReplicaRecord)> = with_records(&self.target(target))?;
+        let mut replicas: Vec<(Folder, ReplicaRecord)> =
+            with_records(&self.target(target), ReplicaRecord::lost)?;
         replicas.sort_by_key(|(_, record)| (record.revision, number(&record.replica)));
         Ok(replicas)
     }
 
     /// Returns every task's folder and record of a target, in the order of their launches.
     pub fn task_records(&self, target: &Target) -> io::Result<Vec<(Folder, TaskRecord)>> {
-        let mut tasks: Vec<(Folder, TaskRecord)> = with_records(&self.tasks(target))?;
+        let mut tasks: Vec<(Folder, TaskRecord)> = with_records(&self.tasks(target), |_| None)?;
         tasks.sort_by(|(_, one), (_, two)| (one.launched_at, &one.id).cmp(&(two.launched_at, &two.id)));
         Ok(tasks)
     }
@@ -262,13 +300,26 @@ pub fn revision_of(replica: &str) -> Option<Revision> {
     replica.rsplit('-').nth(1)?.parse().ok().map(Revision)
 }
 
-fn with_records<T: DeserializeOwned>(dir: &Path) -> io::Result<Vec<(Folder, T)>> {
+/// Returns the folders with their records. One that cannot be read says no more than `lost` makes of the folder's name:
+/// it must not keep the others from being found.
+fn with_records<T: Serialize + DeserializeOwned>(
+    dir: &Path,
+    lost: impl Fn(&str) -> Option<T>,
+) -> io::Result<Vec<(Folder, T)>> {
     let mut found = Vec::new();
     for folder in folders(dir)? {
-        // Without a record the engine died before it meant anything by the folder.
-        if let Some(record) = folder.record()? {
-            found.push((folder, record));
-        }
+        let record = match folder.record() {
+            Err(error) if files::is_damage(&error) => {
+                repairs::note(
+                    &folder.0.join("record.json"),
+                    &format!("{error}, and so is its second copy: it is replaced"),
+                );
+                super::name_of(&folder.0).and_then(|name| lost(&name))
+            }
+            // Without a record the engine died before it meant anything by the folder.
+            other => other?,
+        };
+        found.extend(record.map(|record| (folder, record)));
     }
     Ok(found)
 }
@@ -290,10 +341,6 @@ pub fn folders(dir: &Path) -> io::Result<Vec<Folder>> {
     }
     found.sort();
     Ok(found)
-}
-
-fn is_cut(error: &io::Error) -> bool {
-    error.kind() == io::ErrorKind::UnexpectedEof
 }
 
 #[cfg(test)]
@@ -329,6 +376,33 @@ mod tests {
         fs::write(dir.path().join("claim.json"), "").unwrap();
 
         assert_eq!(folder.claim().unwrap(), Some(Claim::Withdrawn));
+    }
+
+    #[test]
+    fn o10_a_replica_whose_record_is_lost_twice_is_still_listed_and_disturbs_no_other() {
+        let dir = tempfile::tempdir().unwrap();
+        let (layout, web) = (Layout::new(dir.path()), Target::new("web", "local"));
+        for name in ["web-3-1", "web-3-2"] {
+            let record =
+                ReplicaRecord { command: vec!["./web".to_owned()], ..ReplicaRecord::lost(name).unwrap() };
+            layout.replica(&web, &record.replica).create(&record).unwrap();
+        }
+        let folder = layout.replica(&web, &ReplicaId::new("web-3-1"));
+        fs::write(folder.0.join("record.json"), "{").unwrap();
+        assert_eq!(layout.replicas(&web).unwrap()[0].1.command, ["./web"], "from the second copy");
+
+        for name in ["record.json", ".twin-record.json"] {
+            fs::write(folder.0.join(name), "{").unwrap();
+        }
+
+        let found = layout.replicas(&web).unwrap();
+        let of = |at: usize| {
+            (found[at].1.replica.as_str().to_owned(), found[at].1.revision, found[at].1.command.len())
+        };
+        assert_eq!(
+            [of(0), of(1)],
+            [("web-3-1".to_owned(), Revision(3), 0), ("web-3-2".to_owned(), Revision(3), 1)]
+        );
     }
 
     #[test]

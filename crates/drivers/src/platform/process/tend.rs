@@ -34,7 +34,11 @@ pub async fn keep_replica(shared: Arc<Shared>, folder: Folder, record: ReplicaRe
     let mut stop = subscribe(&shared, &folder);
     if !matches!(folder.ended(), Ok(Some(_))) {
         let ended = match settle(&shared, &folder, &mut stop).await {
-            Some(identity) => see_out(&shared, &folder, &identity, &mut stop).await,
+            Some(identity) => {
+                shared.live().entry(folder.clone()).or_default().runs =
+                    Some((record.clone(), identity.clone()));
+                see_out(&shared, &folder, &identity, &mut stop).await
+            }
             None => Ended::Unknown,
         };
         if let Some(place) = record.cgroup.clone() {

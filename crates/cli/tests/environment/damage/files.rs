@@ -1,0 +1,129 @@
+//! Names the files of a state directory by what they are for, and damages them in every way a disk or a hand does.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::FileTypeExt;
+use std::path::{Path, PathBuf};
+
+/// One thing done to one file or folder.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Damage {
+    Emptied,
+    Halved,
+    Flipped,
+    Removed,
+    /// Another file's content is in it.
+    Replaced,
+    /// It is there a second time, under another name.
+    Doubled,
+}
+
+impl Damage {
+    pub const ALL: [Damage; 6] = [
+        Damage::Emptied,
+        Damage::Halved,
+        Damage::Flipped,
+        Damage::Removed,
+        Damage::Replaced,
+        Damage::Doubled,
+    ];
+
+    /// Whether it can happen to this.
+    pub fn fits(self, path: &Path) -> bool {
+        let Ok(data) = fs::symlink_metadata(path) else { return false };
+        // A program that runs cannot be written to.
+        let is_busy = !data.is_dir() && fs::File::options().write(true).open(path).is_err();
+        let whole_only = data.is_dir() || data.file_type().is_socket() || is_busy;
+        match self {
+            Damage::Emptied => !whole_only && data.len() > 0,
+            Damage::Halved | Damage::Flipped => !whole_only && data.len() > 1,
+            Damage::Removed => true,
+            Damage::Replaced => !whole_only,
+            Damage::Doubled => !data.file_type().is_socket(),
+        }
+    }
+
+    /// Does it; `random` chooses the byte, `other` is the content put in its place.
+    pub fn apply(self, path: &Path, random: u64, other: &[u8]) {
+        let length = fs::symlink_metadata(path).unwrap().len();
+        let resize = |length| fs::File::options().write(true).open(path).unwrap().set_len(length).unwrap();
+        match self {
+            Damage::Emptied => resize(0),
+            Damage::Halved => resize(length / 2),
+            Damage::Flipped => flip(path, random % length),
+            Damage::Removed if path.is_dir() => fs::remove_dir_all(path).unwrap(),
+            Damage::Removed => fs::remove_file(path).unwrap(),
+            // Over the file, not in its place: its owner may hold it open.
+            Damage::Replaced => fs::write(path, other).unwrap(),
+            Damage::Doubled => double(path),
+        }
+    }
+}
+
+/// Changes one bit where it lies: the file stays the same one.
+fn flip(path: &Path, at: u64) {
+    use std::os::unix::fs::FileExt;
+    let file = fs::File::options().read(true).write(true).open(path).unwrap();
+    let mut byte = [0];
+    file.read_exact_at(&mut byte, at).unwrap();
+    file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+}
+
+fn double(path: &Path) {
+    let name = path.file_name().unwrap().to_string_lossy().into_owned();
+    let ran = std::process::Command::new("cp")
+        .arg("-a")
+        .arg(path)
+        .arg(path.with_file_name(format!("{name} 2")))
+        .status();
+    assert!(ran.unwrap().success());
+}
+
+/// Returns the files and folders of a state directory that are `service`'s or everybody's, by what they are for.
+pub fn of(state: &Path, service: &str, digest: &str) -> BTreeMap<String, Vec<PathBuf>> {
+    let mut found: BTreeMap<String, Vec<PathBuf>> = BTreeMap::new();
+    let mut todo = vec![state.to_owned()];
+    while let Some(folder) = todo.pop() {
+        for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+            let path = entry.path();
+            let name = path.strip_prefix(state).unwrap().to_string_lossy().into_owned();
+            let is_dir = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            if let Some(kind) = kind(&name, service, digest) {
+                found.entry(kind).or_default().push(path.clone());
+            }
+            if is_dir {
+                todo.push(path);
+            }
+        }
+    }
+    found.values_mut().for_each(|paths| paths.sort());
+    found
+}
+
+/// Returns what a file is for. None: it is another service's.
+fn kind(name: &str, service: &str, digest: &str) -> Option<String> {
+    let target = format!("{service}@local");
+    let parts: Vec<&str> = name.split('/').collect();
+    let last = *parts.last()?;
+    let owner = parts.get(1).copied().unwrap_or_default();
+    let is_mine = owner.starts_with(&target) || owner == digest;
+    let of_a_target = owner.contains("@local") || (owner.len() == 64);
+    if of_a_target && !is_mine {
+        return None;
+    }
+    let end = last.trim_start_matches(&target);
+    Some(match parts.as_slice() {
+        [folder] if !folder.contains('.') && *folder != "token" => format!("{folder}/"),
+        ["journal" | "journal-copy" | "reference" | "edge", _] => format!("{}/TARGET{end}", parts[0]),
+        ["replicas" | "tasks" | "logs", owner] if owner.contains('@') => format!("{}/TARGET/", parts[0]),
+        ["replicas" | "tasks", _, file] if file.starts_with('.') => format!("{}/TARGET/{file}", parts[0]),
+        ["replicas" | "tasks", _, _] => format!("{}/TARGET/ID/", parts[0]),
+        ["replicas" | "tasks", _, _, file] => format!("{}/TARGET/ID/{file}", parts[0]),
+        ["logs", _, _] => "logs/TARGET/ID".to_owned(),
+        ["artifacts", "tmp", ..] => "artifacts/tmp/".to_owned(),
+        ["artifacts", _] => "artifacts/DIGEST/".to_owned(),
+        ["artifacts", _, ..] => "artifacts/DIGEST/FILE".to_owned(),
+        ["run", "reaped", ..] => "run/reaped/".to_owned(),
+        _ => name.to_owned(),
+    })
+}
