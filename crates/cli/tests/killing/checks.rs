@@ -39,9 +39,11 @@ fn running(world: &World) -> BTreeMap<String, u32> {
     for pid in processes_of(world.env.folder.path()) {
         let environ = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
         let environ = String::from_utf8_lossy(&environ).into_owned();
-        let name = environ.split('\0').find_map(|pair| pair.strip_prefix("MEDECLIPSE_REPLICA="));
-        if let Some(name) = name {
-            found.insert(name.to_owned(), pid);
+        let value = |key: &str| environ.split('\0').find_map(|pair| pair.strip_prefix(key));
+        // A spare, which only shows that a release could be started, has the name a replica may have, too.
+        let spare = value("MEDECLIPSE_ENVIRONMENT=").is_some_and(|name| name.ends_with(".spare"));
+        if let Some(name) = value("MEDECLIPSE_REPLICA=") {
+            found.insert(if spare { format!("spare {name}") } else { name.to_owned() }, pid);
         }
     }
     found
@@ -82,9 +84,14 @@ fn replicas(world: &World, state: &State) -> Vec<String> {
     for name in running.keys().filter(|name| !dir.join(name).exists()) {
         wrong.push(format!("{name} runs and is recorded nowhere"));
     }
-    let around: BTreeSet<String> = names(&world.env.state().join("replicas")).into_iter().collect();
-    let known = [".ports.lock", ".port.last", "web@local"].map(str::to_owned);
-    wrong.extend(around.difference(&known.into()).map(|name| format!("replicas/{name} is left")));
+    // A record that is kept twice has a twin beside it.
+    let known = [".ports.lock", ".port.last", "web@local", "web@local.spare"];
+    let around = names(&world.env.state().join("replicas")).into_iter();
+    let around = around.filter(|name| !known.contains(&name.as_str()) && !name.starts_with(".twin-"));
+    wrong.extend(around.map(|name| format!("replicas/{name} is left")));
+    let spares = names(&world.env.state().join("replicas/web@local.spare")).into_iter();
+    let spares = spares.filter(|name| name != ".lock" && !name.ends_with("fence.json"));
+    wrong.extend(spares.map(|name| format!("replicas/web@local.spare/{name} is left")));
     wrong
 }
 

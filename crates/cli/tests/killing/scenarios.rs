@@ -30,6 +30,8 @@ pub struct Script {
     pub bad: Option<String>,
     /// Requests that may fail because a replica was killed by hand.
     pub lost_by_hand: u64,
+    /// Requests are kept waiting on purpose: a client may give up before the operator ends that.
+    pub held: bool,
 }
 
 const PROMOTED: &[Outcome] = &[Outcome::Promoted, Outcome::PromotedUnproven];
@@ -230,7 +232,10 @@ pub const ALL: &[Scenario] = &[
     },
     Scenario {
         name: "maintenance",
-        prepare: |world, script| script.serves = serving(world),
+        prepare: |world, script| {
+            script.serves = serving(world);
+            script.held = true;
+        },
         act: |world, _| {
             world.must(&["maintenance", "on", "--hold", "60s"], &[0]);
             world.must(&["maintenance", "off"], &[0]);

@@ -2,6 +2,7 @@
 
 use crate::harness::{Env, Ran, clinic, eventually, kill};
 use crate::traffic::Traffic;
+use medeclipse::load::Failure;
 use rollout::event::{Event, EventRecord};
 use rollout::machine::State;
 use rollout::names::{Actor, Millis, Target};
@@ -33,6 +34,8 @@ pub struct Counts {
     pub requests: u64,
     pub failed: u64,
     pub lost: u64,
+    /// Clients that gave up after ten seconds.
+    pub given_up: u64,
     pub failed_by: BTreeMap<String, u64>,
 }
 
@@ -43,6 +46,7 @@ impl Counts {
             requests: snapshot.requests,
             failed: snapshot.failed,
             lost: snapshot.connections.lost(),
+            given_up: snapshot.by_class.get(&Failure::Timeout).copied().unwrap_or(0),
             failed_by: failed_by.map(|(version, label)| (version.clone(), label.failed)).collect(),
         }
     }
@@ -51,6 +55,7 @@ impl Counts {
         self.requests += other.requests;
         self.failed += other.failed;
         self.lost += other.lost;
+        self.given_up += other.given_up;
         for (version, failed) in &other.failed_by {
             *self.failed_by.entry(version.clone()).or_default() += failed;
         }

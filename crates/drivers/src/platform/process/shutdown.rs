@@ -1,7 +1,7 @@
 //! Ends a whole environment: every replica and every task, and waits until they are gone.
 
 use super::record::Stopping;
-use super::{ProcessPlatform, Shared, blocking, bounded};
+use super::{ProcessPlatform, Shared, blocking, bounded, fence};
 use crate::platform::PlatformError;
 use rollout::names::Millis;
 use std::io;
@@ -19,6 +19,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub async fn stop_all(platform: &ProcessPlatform, grace: Millis) -> Result<(), PlatformError> {
     const WHAT: &str = "stop the environment";
     platform.shared.closing.store(true, Ordering::Release);
+    let shared = Arc::clone(&platform.shared);
+    blocking(WHAT, move || until_launched(&shared)).await?;
     let mut changed = platform.changed();
     let until = Instant::now() + bounded(grace) + MARGIN;
     loop {
@@ -38,6 +40,15 @@ pub async fn stop_all(platform: &ProcessPlatform, grace: Millis) -> Result<(), P
         // Either an end or the time to look again.
         let _either = timeout_at(Instant::now() + LOOK_EVERY, changed.changed()).await;
     }
+}
+
+/// Waits for launches that began before the environment was closing: they hold their target's lock, and look whether
+/// it is closing once they have it. What they launch would outlive an end that found nothing.
+fn until_launched(shared: &Shared) -> io::Result<()> {
+    for target in shared.targets()? {
+        drop(fence::lock(&shared.layout.target(&target))?);
+    }
+    Ok(())
 }
 
 /// Asks everything that is there to stop; returns how much there is.
@@ -77,20 +88,37 @@ mod tests {
     use rollout::change::{Ended, TaskId};
     use rollout::names::{DeploymentId, Target};
 
-    #[tokio::test]
-    async fn a_task_that_was_over_before_its_start_was_noted_holds_up_no_end() {
-        let dir = tempfile::tempdir().unwrap();
+    fn platform(dir: &std::path::Path) -> ProcessPlatform {
         let config = ProcessConfig {
-            state_dir: dir.path().to_owned(),
+            state_dir: dir.to_owned(),
             environment: "local".to_owned(),
             host: std::net::Ipv4Addr::LOCALHOST.into(),
             ports: (20_000, 20_001),
             shim: Vec::new(),
-            artifacts: Store::open(dir.path().join("artifacts")).unwrap(),
+            artifacts: Store::open(dir.join("artifacts")).unwrap(),
             now: Arc::new(|| Millis(1)),
         };
-        let platform =
-            ProcessPlatform::with_groups(config, Groups::unavailable("not for this test")).unwrap();
+        ProcessPlatform::with_groups(config, Groups::unavailable("not for this test")).unwrap()
+    }
+
+    #[tokio::test]
+    async fn an_end_waits_for_a_launch_under_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let platform = platform(dir.path());
+        let launching = fence::lock(&platform.shared.layout.target(&Target::new("web", "local"))).unwrap();
+
+        let mut stopping = Box::pin(stop_all(&platform, Millis(0)));
+        let early = tokio::time::timeout(Duration::from_millis(100), &mut stopping).await;
+        assert!(early.is_err(), "it ended while something may be launched");
+        drop(launching);
+
+        assert!(stopping.await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn a_task_that_was_over_before_its_start_was_noted_holds_up_no_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let platform = platform(dir.path());
         let id = TaskId { deployment: DeploymentId::from("d-1"), name: "smoke".to_owned() };
         let folder = platform.shared.layout.task(&Target::new("web", "local"), &id);
         let record = TaskRecord { id, launched_at: Millis(1), command: Vec::new(), deadline: Millis(1) };
