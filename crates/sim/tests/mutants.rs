@@ -99,7 +99,8 @@ fn build(mutants: &[Mutant]) -> PathBuf {
     lib.push_str(SWITCHED);
     // Its own name: the real program lies in the same folder.
     let manifest = files.get_mut(Path::new("crates/sim/Cargo.toml")).unwrap();
-    *manifest = manifest.replace("name = \"sim\"\npath = \"src/bin", "name = \"sim-broken\"\npath = \"src/bin");
+    *manifest =
+        manifest.replace("name = \"sim\"\npath = \"src/bin", "name = \"sim-broken\"\npath = \"src/bin");
     files.insert("Cargo.toml".into(), workspace());
     files.insert("Cargo.lock".into(), fs::read_to_string(root().join("Cargo.lock")).unwrap());
     for (path, text) in &files {
@@ -120,7 +121,13 @@ fn build(mutants: &[Mutant]) -> PathBuf {
 
 /// The breakage as text: what stood there, or what stands there while it is on.
 fn put_in(mutant: &Mutant, number: u32, text: &str, original: &str) -> String {
-    assert_eq!(original.matches(&mutant.from).count(), 1, "`{}` is to stand once in {}", mutant.from, mutant.file);
+    assert_eq!(
+        original.matches(&mutant.from).count(),
+        1,
+        "`{}` is to stand once in {}",
+        mutant.from,
+        mutant.file
+    );
     assert_eq!(text.matches(&mutant.from).count(), 1, "\"{}\" overlaps another breakage", mutant.name);
     let home = if mutant.file.starts_with("crates/rollout/") { "crate" } else { "rollout" };
     let on = format!("{home}::mutant({number})");
@@ -185,7 +192,15 @@ fn search_all(program: &Path, count: usize, lives: u64) -> Vec<Option<Found>> {
 /// Lets the simulation look for a breakage, by its number; 0: none is on.
 fn search(program: &Path, number: usize, lives: u64) -> Option<Found> {
     let ran = Command::new(program)
-        .args(["--many", &lives.to_string(), "--seed", &SEED.to_string(), "--threads", "1", "--stop-at-first"])
+        .args([
+            "--many",
+            &lives.to_string(),
+            "--seed",
+            &SEED.to_string(),
+            "--threads",
+            "1",
+            "--stop-at-first",
+        ])
         .env(SWITCH, number.to_string())
         .output()
         .unwrap();
