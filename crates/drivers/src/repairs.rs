@@ -2,6 +2,7 @@
 //! Repairs nothing itself. The log beside it is what lasts; this list ends with the process.
 
 use std::collections::VecDeque;
+use std::io::Write;
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -29,11 +30,17 @@ pub fn note(file: &Path, text: &str) {
         return;
     }
     let at = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64);
-    eprintln!("repaired {file}: {text}");
+    say(&format!("repaired {file}: {text}"));
     if repairs.len() == KEPT_MAX {
         repairs.pop_front();
     }
     repairs.push_back(Repair { at, file, text: text.to_owned() });
+}
+
+/// Writes a line to standard error, which is the log of the process. On a full disk it is lost, and nothing else is: a
+/// process that panics because it cannot complain would end what it complains about.
+pub fn say(text: &str) {
+    let _lost = writeln!(std::io::stderr().lock(), "{text}");
 }
 
 /// Returns what was repaired since this process began, oldest first.

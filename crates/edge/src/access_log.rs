@@ -1,6 +1,7 @@
 //! Writes one JSON line per request, from a thread of its own, and rotates the file by size.
 //! Refuses to slow a request down: when the disk is behind, lines are dropped and their number is written later.
 
+use crate::complain::complain;
 use crate::{clock, limits};
 use rollout::names::Millis;
 use serde::Serialize;
@@ -112,7 +113,7 @@ fn write_all(mut file: LogFile, entries: &Receiver<Entry>, dropped: &AtomicU64) 
         }
     }
     if let Err(error) = file.flush() {
-        eprintln!("edge: cannot write the end of the access log: {error}");
+        complain(format_args!("cannot write the end of the access log: {error}"));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Hands listening sockets from one process to another over a Unix socket (`SCM_RIGHTS`), so that their queues never close.
 //! Refuses descriptors that do not listen, and peers of another user.
 
+use crate::complain::complain;
 use crate::{admin, limits};
 use rustix::net::{
     RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, SendAncillaryBuffer,
@@ -116,9 +117,9 @@ pub(crate) async fn serve(listener: tokio::net::UnixListener, sockets: Arc<Vec<T
                 send_listeners(&stream, &sockets)
             });
             if let Err(error) = sent {
-                eprintln!(
-                    "edge: cannot hand the listening sockets over: {error}; the one who asked may ask again"
-                );
+                complain(format_args!(
+                    "cannot hand the listening sockets over: {error}; the one who asked may ask again"
+                ));
             }
         });
     }

@@ -2,6 +2,8 @@
 //! Knows no engine and no driver: it serves from the last table it was given, also when whoever gave it is dead.
 //! See `manifest::edge` for what it is told and `meter::wire` for what it reports.
 
+// It panics where nothing can be written, and so would end a process for a full disk.
+#![cfg_attr(not(test), warn(clippy::print_stderr, clippy::print_stdout))]
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 mod access_log;
@@ -12,6 +14,7 @@ mod claim;
 mod client;
 mod client_io;
 mod clock;
+mod complain;
 mod config;
 mod control;
 mod count;

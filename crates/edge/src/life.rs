@@ -2,6 +2,7 @@
 //! Refuses to start half: sockets, store and log are opened before the first worker runs.
 
 use crate::access_log::AccessLog;
+use crate::complain::complain;
 use crate::config::EdgeConfig;
 use crate::control::Control;
 use crate::count::Shard;
@@ -92,7 +93,10 @@ fn raise_open_files() {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit { current: limit.maximum, maximum: limit.maximum };
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
-        eprintln!("edge: cannot raise the limit of open files: {error}; serving with {:?}", limit.current);
+        complain(format_args!(
+            "cannot raise the limit of open files: {error}; serving with {:?}",
+            limit.current
+        ));
     }
 }
 
@@ -122,7 +126,7 @@ impl Edge {
         let store = Store::open(folder.clone()).map_err(store_error)?;
         let (tables, complaints) = Tables::restore(store.load().map_err(store_error)?);
         for complaint in complaints {
-            eprintln!("edge: cannot {complaint}; left out until the engine sends it again");
+            complain(format_args!("cannot {complaint}; left out until the engine sends it again"));
         }
         let bind = |path: &PathBuf| {
             SocketFile::bind(path).map_err(|source| EdgeError::Socket { path: path.clone(), source })
@@ -272,7 +276,7 @@ fn spawn(
         let outcome = body();
         let asked = *stop_all.0.borrow();
         if let Err(error) = &outcome {
-            eprintln!("edge: cannot keep {name} running: {error}");
+            complain(format_args!("cannot keep {name} running: {error}"));
         }
         asked && outcome.is_ok()
     });

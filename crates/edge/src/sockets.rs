@@ -1,6 +1,7 @@
 //! Keeps the Unix sockets of an edge where others look for them: one whose file somebody removed is bound again.
 //! Replaces no socket a successor has put in its place.
 
+use crate::complain::complain;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -38,7 +39,7 @@ impl SocketFile {
     pub(crate) fn remove(self) {
         let ours = fs::metadata(&self.path).is_ok_and(|file| file.ino() == self.inode.load(Ordering::SeqCst));
         if ours && let Err(error) = fs::remove_file(&self.path) {
-            eprintln!("edge: cannot remove {}: {error}", self.path.display());
+            complain(format_args!("cannot remove {}: {error}", self.path.display()));
         }
     }
 }
@@ -51,7 +52,7 @@ pub(crate) async fn keep<Serving: Future<Output = ()> + 'static>(
     let first = file.listener.lock().expect("BUG: nobody panics with this lock").take();
     let begin = |listener: UnixListener| match tokio::net::UnixListener::from_std(listener) {
         Ok(listener) => drop(tokio::task::spawn_local(serve(listener))),
-        Err(error) => eprintln!("edge: cannot serve {}: {error}", file.path.display()),
+        Err(error) => complain(format_args!("cannot serve {}: {error}", file.path.display())),
     };
     first.into_iter().for_each(&begin);
     loop {
@@ -63,7 +64,7 @@ pub(crate) async fn keep<Serving: Future<Output = ()> + 'static>(
         match bind(&file.path) {
             Ok((listener, inode)) => {
                 file.inode.store(inode, Ordering::SeqCst);
-                eprintln!("edge: the socket {} was gone; it is there again", file.path.display());
+                complain(format_args!("the socket {} was gone; it is there again", file.path.display()));
                 begin(listener);
             }
             // On a full or read-only disk: tried again.

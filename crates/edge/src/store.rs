@@ -1,6 +1,7 @@
 //! Keeps each target's accepted table on disk: one checksummed file per target, and the last good one beside it.
 //! Refuses a file whose bytes are not those it wrote, and then only that file: other targets never notice.
 
+use crate::complain::complain;
 use manifest::edge::EdgeTable;
 use rollout::names::{Generation, Target};
 use serde::{Deserialize, Serialize};
@@ -53,14 +54,14 @@ impl Store {
                 continue;
             }
             match read(&current).or_else(|error| {
-                eprintln!("edge: cannot read {}: {error}; trying the one before", current.display());
+                complain(format_args!("cannot read {}: {error}; trying the one before", current.display()));
                 read(&current.with_extension(LAST))
             }) {
                 Ok(record) => drop(found.insert(current, record)),
-                Err(error) => eprintln!(
-                    "edge: cannot restore {}: {error}; it stays unserved until the engine sends it again",
+                Err(error) => complain(format_args!(
+                    "cannot restore {}: {error}; it stays unserved until the engine sends it again",
                     current.display()
-                ),
+                )),
             }
         }
         Ok(found.into_values().collect())

@@ -1,6 +1,8 @@
 //! Makes it so and remembers: the controller of each target, its journal, and everybody's view of both.
 //! Sees the edge only as a table it sends. A deploy goes `api` → `deploy` → `run` → `controller` → `executor`.
 #![cfg_attr(test, allow(clippy::unwrap_used))]
+// It panics where nothing can be written, and so would end a process for a full disk.
+#![cfg_attr(not(test), warn(clippy::print_stderr, clippy::print_stdout))]
 
 pub mod api;
 pub mod board;
@@ -42,5 +44,5 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Writes one line to the engine's log (standard error, a file of the state directory).
 pub(crate) fn log(text: &str) {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    eprintln!("{}.{:03} {text}", since.as_secs(), since.subsec_millis());
+    drivers::repairs::say(&format!("{}.{:03} {text}", since.as_secs(), since.subsec_millis()));
 }

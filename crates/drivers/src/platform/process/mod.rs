@@ -103,7 +103,7 @@ impl ProcessPlatform {
         });
         // What cannot be recorded again, on a full disk, runs on as it is; the next engine tries again.
         if let Err(error) = recover::from_the_system(&shared.layout, &shared.config.state_dir) {
-            eprintln!("cannot look for replicas without records: {error}");
+            crate::repairs::say(&format!("cannot look for replicas without records: {error}"));
         }
         // What cannot be tidied now, on a full or read-only disk, hinders nobody: `housekeep` tries again.
         let _again_later = shared.tidy();

@@ -3,6 +3,7 @@
 
 use super::proc::{self, Identity, Reaped};
 use super::record::{Claim, Folder, ReplicaRecord, TaskRecord};
+use crate::repairs::say;
 use rollout::change::Ended;
 use rollout::names::Millis;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -27,9 +28,7 @@ const KILLED_WAIT_MAX: Duration = Duration::from_secs(2);
 /// Runs `replica FOLDER` or `task FOLDER`. A replica that starts never returns from here.
 pub fn run(mut args: impl Iterator<Item = OsString>) -> ExitCode {
     let (Some(kind), Some(folder), None) = (args.next(), args.next(), args.next()) else {
-        eprintln!(
-            "error: cannot start a replica: this command takes two arguments and is meant for the engine"
-        );
+        say("error: cannot start a replica: this command takes two arguments and is meant for the engine");
         return ExitCode::from(2);
     };
     let folder = Folder(PathBuf::from(folder));
@@ -42,9 +41,9 @@ pub fn run(mut args: impl Iterator<Item = OsString>) -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // stderr is the replica's log: whoever reads why it did not come up finds it there.
-            eprintln!("medeclipse: cannot start: {error}");
+            say(&format!("medeclipse: cannot start: {error}"));
             if let Err(unsaved) = folder.set_failure(&error.to_string()) {
-                eprintln!("medeclipse: cannot record it: {unsaved}");
+                say(&format!("medeclipse: cannot record it: {unsaved}"));
             }
             ExitCode::from(CANNOT_START)
         }
@@ -100,7 +99,7 @@ fn run_task(folder: &Folder) -> io::Result<()> {
 }
 
 fn timed_out(deadline: Millis) -> Ended {
-    eprintln!("medeclipse: killed: its deadline of {deadline} passed");
+    say(&format!("medeclipse: killed: its deadline of {deadline} passed"));
     Ended::TimedOut
 }
 
