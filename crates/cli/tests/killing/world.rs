@@ -165,12 +165,17 @@ health   = {{ live = "/api/health/live", ready = "/api/health/ready", interval =
 
     /// Returns where it died, and at what.
     pub fn killed(&self) -> Vec<(String, String)> {
-        serde_json::from_str(&self.env.read("kill.killed")).unwrap_or_default()
+        self.listed("kill.killed")
     }
 
     /// Returns the places it has not come to.
     pub fn to_come(&self) -> Vec<String> {
-        serde_json::from_str(&self.env.read("kill.json")).unwrap_or_default()
+        self.listed("kill.json")
+    }
+
+    /// Reads a list that the engine may have written last, in its own way.
+    fn listed<T: serde::de::DeserializeOwned>(&self, name: &str) -> Vec<T> {
+        drivers::files::read(&self.env.folder.path().join(name)).ok().flatten().unwrap_or_default()
     }
 
     /// Kills the engine that runs now, from outside.
