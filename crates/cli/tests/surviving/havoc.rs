@@ -114,7 +114,8 @@ pub fn answered(load: &LoadHandle, more: u64) {
 }
 
 pub fn supervisor(env: &Env) -> u32 {
-    std::fs::read_to_string(env.state().join("run/supervisor.pid")).unwrap().trim().parse().unwrap()
+    let text = std::fs::read_to_string(env.state().join("run/supervisor.pid")).expect("its pid is written");
+    text.trim().parse().expect("it is a pid")
 }
 
 /// The processes of replicas: those with a service's variables.
