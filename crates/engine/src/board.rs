@@ -3,9 +3,10 @@
 
 use drivers::platform::PlatformError;
 use rollout::change::{Change, Ended, TaskId};
+use rollout::machine::World;
 use rollout::names::{Millis, ReplicaId, Revision};
 use rollout::routes::RouteTable;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// First pause after a failure; doubled by each further one.
 const BACKOFF_FIRST: Millis = Millis(100);
@@ -26,6 +27,20 @@ pub struct Board {
     refused: Option<(Revision, String)>,
     asked: BTreeMap<TaskId, Option<(Ended, String)>>,
     sent: Sent,
+    /// Replicas that were told to stop, by the name of the change.
+    stopping: BTreeMap<String, (Vec<ReplicaId>, Stop)>,
+}
+
+/// How far a stop is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Stop {
+    UnderWay,
+    /// They are gone for good; a look may still show them.
+    Made,
+    /// Nobody knows whether it was made; it may be asked for again from then on.
+    Unknown {
+        until: Millis,
+    },
 }
 
 /// The replicas of the table sent last, and when the edge had it (or had refused it).
@@ -67,7 +82,23 @@ impl Board {
 
     /// Claims a change; None while the same one is under way or has to wait.
     pub fn claim_change(&mut self, change: &Change, now: Millis) -> Option<Claim> {
-        self.claim(name(change), now)
+        let claim = self.claim(name(change), now)?;
+        if let Change::Stop { replicas, .. } = change {
+            self.stopping.insert(claim.name.clone(), (replicas.clone(), Stop::UnderWay));
+        }
+        Some(claim)
+    }
+
+    /// Returns the replicas that were told to stop: they may be gone at any moment, whatever is wanted by now.
+    pub fn stopping(&mut self, world: &World, now: Millis) -> BTreeSet<ReplicaId> {
+        let is_there =
+            |id: &ReplicaId| world.revisions.values().any(|presence| presence.replicas.contains_key(id));
+        self.stopping.retain(|_, (replicas, stop)| match stop {
+            Stop::UnderWay => true,
+            Stop::Made => replicas.iter().any(is_there),
+            Stop::Unknown { until } => now < *until,
+        });
+        self.stopping.values().flat_map(|(replicas, _)| replicas).cloned().collect()
     }
 
     /// Claims the way to the edge for a table; None while another is on its way.
@@ -112,6 +143,7 @@ impl Board {
     ) -> Option<Millis> {
         let Err(error) = result else {
             self.busy.remove(&claim.name);
+            self.stop_ended(&claim.name, Some(Stop::Made));
             return None;
         };
         if let PlatformError::Refused { what, why, .. } = error {
@@ -119,7 +151,20 @@ impl Board {
         }
         // Two changes of this engine may overtake each other; the one left behind is asked for again, as of now.
         let overtaken = matches!(error, PlatformError::Stale { .. });
-        Some(self.failed(claim, if overtaken { OVERTAKEN_FIRST } else { BACKOFF_FIRST }, now))
+        let name = claim.name.clone();
+        let pause = self.failed(claim, if overtaken { OVERTAKEN_FIRST } else { BACKOFF_FIRST }, now);
+        let unknown = matches!(error, PlatformError::Unreachable { .. });
+        self.stop_ended(&name, unknown.then_some(Stop::Unknown { until: now.plus(pause) }));
+        Some(pause)
+    }
+
+    /// None: it was not made.
+    fn stop_ended(&mut self, name: &str, how: Option<Stop>) {
+        match (self.stopping.get_mut(name), how) {
+            (Some((_, stop)), Some(how)) => *stop = how,
+            (Some(_), None) => drop(self.stopping.remove(name)),
+            (None, _) => {}
+        }
     }
 
     /// Takes in that the edge has a table, or has been left by the target; or that it has refused.

@@ -5,8 +5,9 @@ use crate::board::{Board, Claim};
 use crate::sight::Seen;
 use rollout::change::{Change, TaskId, changes};
 use rollout::machine::{State, WantedTask, World};
-use rollout::names::{Generation, Millis, Revision};
+use rollout::names::{Generation, Millis, ReplicaId, Revision};
 use rollout::routes::RouteTable;
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 /// A replica that exited is replaced at once the first time, then after this, doubled by each further exit.
@@ -69,8 +70,17 @@ pub fn pursue(state: &State, seen: &Seen, board: &mut Board, now: Millis) -> Vec
         }
     }
     ask(state, &desired.tasks, seen, board, &mut acts);
-    route(state, seen, board, now, &mut acts);
+    world.edge.clone_from(&seen.world.edge);
+    spare(&mut world, &board.stopping(&seen.world, now));
+    route(state, seen, &world, board, now, &mut acts);
     acts
+}
+
+/// Takes out of service who was told to stop: wanted again or not, no request may be sent there.
+fn spare(world: &mut World, stopping: &BTreeSet<ReplicaId>) {
+    for (id, replica) in world.revisions.values_mut().flat_map(|presence| &mut presence.replicas) {
+        replica.ready &= !stopping.contains(id);
+    }
 }
 
 /// Returns from when on a launch may be made: a replica that keeps exiting is replaced ever later.
@@ -111,17 +121,17 @@ fn is_older(world: &World, state: &State) -> bool {
     world.edge.as_ref().is_some_and(|edge| edge.generation.epoch < state.epoch)
 }
 
-fn route(state: &State, seen: &Seen, board: &mut Board, now: Millis, acts: &mut Vec<Act>) {
-    if seen.world.edge.is_none() {
+fn route(state: &State, seen: &Seen, world: &World, board: &mut Board, now: Millis, acts: &mut Vec<Act>) {
+    if world.edge.is_none() {
         return;
     }
     // The same table is sent again by whoever takes over: from then on the edge refuses what an earlier leader, stopped
     // on its way, may still send.
-    let is_older = is_older(&seen.world, state);
+    let is_older = is_older(world, state);
     let withdraws = seen.table.is_some() && state.stable.is_none() && state.deployment.is_none();
     // Also where nothing better is known than what it serves from: else nothing could be stopped.
     let as_it_is = seen.table.as_ref().filter(|_| is_older && !withdraws);
-    match state.routes(&seen.world, now).or_else(|| as_it_is.cloned()) {
+    match state.routes(world, now).or_else(|| as_it_is.cloned()) {
         Some(routes) if is_older || seen.table.as_ref() != Some(&routes) => {
             if let Some(claim) = board.claim_publish(&routes, now) {
                 acts.push(Act::Publish { routes: Box::new(routes), at: state.generation(), claim });
