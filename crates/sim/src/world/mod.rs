@@ -75,6 +75,10 @@ struct Message {
     body: Body,
 }
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a few of them wait at a time, and a box for each would only cost"
+)]
 #[derive(Debug)]
 enum Body {
     Change {
@@ -93,6 +97,10 @@ enum Body {
     },
 }
 
+#[allow(
+    clippy::large_enum_variant,
+    reason = "a few of them wait at a time, and a box for each would only cost"
+)]
 #[derive(Debug)]
 enum Reply {
     Changed { claim: Claim, change: Change, result: Result<(), drivers::platform::PlatformError> },

@@ -101,7 +101,7 @@ impl Walk {
 
     /// Returns the kinds of files there are, and how many of each.
     pub fn kinds(&mut self) -> Vec<(String, usize)> {
-        self.into_situation();
+        self.enter_situation();
         let kinds = self.files().into_iter().map(|(kind, files)| (kind, files.len())).collect();
         self.out_of_situation();
         kinds
@@ -114,7 +114,7 @@ impl Walk {
 
     /// Does one damage and returns what came of it. None: there is no such file now, or it cannot be damaged so.
     pub fn case(&mut self, case: &Case) -> Option<After> {
-        self.into_situation();
+        self.enter_situation();
         let files = self.files();
         let path = files.get(&case.kind).map(|files| files[case.number as usize % files.len()].clone());
         let Some(path) = path.filter(|path| case.damage.fits(path)) else {
@@ -153,7 +153,7 @@ impl Walk {
     }
 
     /// Brings the environment to where the damage happens.
-    fn into_situation(&mut self) {
+    fn enter_situation(&mut self) {
         match self.situation {
             Situation::Running => {}
             Situation::Canary => {
