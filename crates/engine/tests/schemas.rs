@@ -28,7 +28,7 @@ fn open_with_lease(schema: u32, accepted: Option<Generation>) -> (State, Vec<Eve
         records.push(record.clone());
     });
     assert_eq!(journal.unwrap().head().seq, records.len() as u64);
-    let lease = Reader::open(folder.path(), &target).unwrap().lease().unwrap();
+    let lease = Reader::open(&journals, &target).unwrap().lease().unwrap();
     (state, records, lease)
 }
 

@@ -17,7 +17,7 @@ const LIVES: u64 = 3_000;
 /// The first seed: a fixed one, so that every run sees the same lives.
 const SEED: u64 = 1;
 /// What the copy needs of the workspace.
-const ROOMS: &[&str] = &["rollout", "meter", "manifest", "drivers", "engine", "sim"];
+const ROOMS: &[&str] = &["noise", "rollout", "meter", "manifest", "drivers", "engine", "sim"];
 /// Chooses a breakage in the copy, by its number from 1.
 const SWITCH: &str = "MEDECLIPSE_MUTANT";
 

@@ -3,6 +3,7 @@
 
 use crate::harness::{Env, request};
 use crate::{LONG, QUICK, says};
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
 use std::os::unix::fs::PermissionsExt;
 
@@ -170,7 +171,10 @@ fn of_two_deploys_at_once_the_second_is_refused_and_the_same_one_is_followed() {
     env.until_phase("baking");
 
     let other = env.run(&["deploy", "--version", "v3", "--env-var", "CLINIC_VERSION=v3"]);
-    let same = env.start(&["deploy", "--version", "v2", "--env-var", "CLINIC_VERSION=v2"]);
+    let mut same = env.start(&["deploy", "--json", "--version", "v2", "--env-var", "CLINIC_VERSION=v2"]);
+    // It follows from its first line on.
+    let mut line = String::new();
+    BufReader::new(same.child.stdout.as_mut().unwrap()).read_line(&mut line).unwrap();
     env.ok(&["promote", "--now"]);
 
     says(&other, 3, &["d-2", "baking", "--supersede", "medeclipse abort"]);
