@@ -7,7 +7,7 @@
 mod harness;
 
 use harness::{Env, eventually, installed, kill, processes_of};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -236,14 +236,16 @@ fn a_new_supervisor_whose_engine_cannot_start_leaves_users_served() {
     let (edge, engine) = (env.pid("edge"), env.pid("engine"));
     kill_supervisor(&env);
     kill(engine, "KILL");
-    let lock = std::fs::File::open(env.state().join("run/engine.lock")).unwrap();
-    eventually("the engine is gone", 20, || lock.try_lock().ok());
+    eventually("the engine is gone", 20, || (!processes_of(&env.state()).contains(&engine)).then_some(()));
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let listen = format!("listen = \"{}\"\n", env.address);
+    env.edit(&listen, &format!("{listen}api = \"{}\"\n", taken.local_addr().unwrap()));
 
     let refused = env.run(&["up", "--detach"]);
 
     assert_eq!(refused.code, 3, "{}", refused.err);
     assert_eq!(env.get("/").status, 200);
-    drop(lock);
+    drop(taken);
     env.up();
     assert_eq!(env.get("/").status, 200);
     eventually("the first edge is gone", 45, || (!processes_of(&env.state()).contains(&edge)).then_some(()));
@@ -353,16 +355,16 @@ fn up_in_the_foreground_tells_what_happens_and_ends_on_sigterm() {
 #[test]
 fn an_engine_that_cannot_start_ends_up_with_its_own_words() {
     let Some(env) = python() else { return };
-    std::fs::create_dir_all(env.state().join("run")).unwrap();
-    let lock = std::fs::File::create(env.state().join("run/engine.lock")).unwrap();
-    lock.lock().unwrap();
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let (listen, api) = (format!("listen = \"{}\"\n", env.address), taken.local_addr().unwrap());
+    env.edit(&listen, &format!("{listen}api = \"{api}\"\n"));
 
     for args in [&["up"][..], &["up", "--detach"]] {
         let ran = env.run(args);
 
         assert_eq!(ran.code, 3, "{}", ran.err);
-        assert!(ran.err.contains("lock the state directory"), "{}", ran.err);
-        assert!(ran.err.contains("cause: another engine holds it"), "{}", ran.err);
+        assert!(ran.err.contains(&format!("listen on {api} for its API")), "{}", ran.err);
+        assert!(ran.err.contains("cause: Address already in use"), "{}", ran.err);
     }
     assert_eq!(processes_of(&env.state()), Vec::<u32>::new());
     assert!(TcpStream::connect(env.address).is_err());

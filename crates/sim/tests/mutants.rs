@@ -213,6 +213,15 @@ fn search(program: &Path, number: usize, lives: u64) -> Option<Found> {
             let (checker, seed) = line.split_once(" seed ").unwrap_or((line, "?"));
             Some(Found { checker: checker.to_owned(), seed: seed.trim().to_owned() })
         }
+        // A search in which something that should happen never did has failed, too.
+        (Some(1), None) => {
+            let missing = said.lines().find_map(|line| line.strip_prefix("never occurred: "));
+            let missing =
+                missing.unwrap_or_else(|| panic!("breakage {number} failed without a word:\n{said}"));
+            Some(Found { checker: format!("coverage ({missing})"), seed: "-".to_owned() })
+        }
+        // `BUG:` the core noticed it by itself.
+        (Some(101), _) => Some(Found { checker: "a panic of the core".to_owned(), seed: "-".to_owned() }),
         _ => panic!("breakage {number} ended with {:?}:\n{said}", ran.status),
     }
 }

@@ -192,7 +192,15 @@ async fn detach(context: &Context) -> Result<u8, Failure> {
             () = tokio::time::sleep(Duration::from_millis(10)) => {}
         }
     }
-    let status: Status = context.client().get("/v1/status").await?;
+    // An engine that dies right after it was ready is followed by another.
+    let status: Status = loop {
+        match context.client().get("/v1/status").await {
+            Err(error) if error.is_transport() && Instant::now() < until => {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            answer => break answer?,
+        }
+    };
     let addresses = listening(&status);
     announce(context, &Up { status, addresses, unsettled: left_failure(context, "settings") });
     Ok(exit::DONE)
