@@ -14,10 +14,11 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("drivers", &["rollout", "manifest", "meter"]),
     ("edge", &["rollout", "manifest", "meter"]),
     ("engine", &["rollout", "manifest", "meter", "drivers"]),
-    ("medeclipse", &["rollout", "manifest", "meter", "drivers", "edge", "engine", "sim"]),
+    ("medeclipse", &["rollout", "manifest", "meter", "drivers", "edge", "engine", "sim", "infra"]),
     ("clinic", &[]),
     ("sim", &["rollout", "manifest", "drivers", "engine"]),
     ("noise", &[]),
+    ("infra", &["manifest"]),
 ];
 
 /// Outside crates of the pure rooms: nothing that knows a clock, a socket or a file.
@@ -26,6 +27,20 @@ const OUTSIDE: &[(&str, &[&str])] = &[
     ("meter", &["serde"]),
     ("sim", &["libm", "rand_distr", "rand_pcg", "serde_json", "thiserror"]),
     ("noise", &["rand_pcg", "rustix", "serde_json"]),
+    (
+        "infra",
+        &[
+            "hcl-edit",
+            "jsonc-parser",
+            "saphyr-parser",
+            "serde",
+            "serde_json",
+            "sha2",
+            "strsim",
+            "thiserror",
+            "toml",
+        ],
+    ),
     ("manifest", &["annotate-snippets", "schemars", "serde", "serde_json", "strsim", "thiserror", "toml"]),
 ];
 

@@ -1,0 +1,1 @@
+//! Finds what contradicts itself, or another file, in a tree of infrastructure files.
