@@ -13,8 +13,10 @@ const TEMPLATE: &str = include_str!("default.toml");
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::sections::environment::ENVIRONMENT;
+    use crate::sections::service::SERVICE;
     use crate::sections::{Absent, ROOT, Section, Shape};
-    use crate::{Color, parse};
+    use crate::{Color, parse, parse_all};
     use rollout::plan::{RolloutSettings, Strategy};
 
     /// Takes the `#` away from every line that is a setting.
@@ -86,8 +88,66 @@ mod tests {
         "service.NAME.judge.user.cookie is missing",
     ];
 
-    fn compare(section: &Section, value: &toml::Value, missing: &mut Vec<String>) {
+    /// Keys only `medeclipse infra` reads: `infra.toml` beside the tests of this crate shows them all.
+    fn of_infra(section: &str, key: &str) -> bool {
+        match section {
+            "" => matches!(key, "project" | "ci" | "compliance" | "waiver"),
+            "service.NAME" => matches!(key, "container" | "secrets"),
+            "environment.NAME" => !matches!(key, "platform" | "listen" | "ports" | "api" | "tls" | "service"),
+            _ => false,
+        }
+    }
+
+    #[test]
+    fn the_example_of_infrastructure_has_every_key_of_infrastructure() {
+        let text = include_str!("../tests/infra.toml");
+        let example: toml::Table = toml::from_str(text).unwrap();
+        parse_all(text, "infra.toml").unwrap_or_else(|errors| panic!("{}", errors.render(Color::Never)));
+
+        let mut missing = Vec::new();
+        for (section, name) in [(&ROOT, ""), (&SERVICE, "service"), (&ENVIRONMENT, "environment")] {
+            let table = match name {
+                "" => &example,
+                "service" => example[name]["web"].as_table().unwrap(),
+                _ => example[name]["production"].as_table().unwrap(),
+            };
+            for key in section.supported().filter(|key| of_infra(section.name, key.name)) {
+                let Some(found) = table.get(key.name) else {
+                    missing.push(key.name.to_owned());
+                    continue;
+                };
+                let Some(inner) = key.shape.section() else { continue };
+                let found = match &key.shape {
+                    Shape::Named { .. } => found.as_table().unwrap().values().next().unwrap(),
+                    _ => found,
+                };
+                present(inner, found, &mut missing);
+            }
+        }
+        assert_eq!(missing, Vec::<String>::new());
+    }
+
+    fn present(section: &Section, value: &toml::Value, missing: &mut Vec<String>) {
         for key in section.supported() {
+            let found = match value {
+                toml::Value::Array(list) => list.iter().find_map(|element| element.get(key.name)),
+                value => value.get(key.name),
+            };
+            match (found, key.shape.section()) {
+                (None, _) => missing.push(format!("{}.{}", section.name, key.name)),
+                (Some(toml::Value::Table(table)), Some(inner))
+                    if matches!(key.shape, Shape::Named { .. }) =>
+                {
+                    present(inner, table.values().next().unwrap(), missing);
+                }
+                (Some(found), Some(inner)) => present(inner, found, missing),
+                (Some(_), None) => {}
+            }
+        }
+    }
+
+    fn compare(section: &Section, value: &toml::Value, missing: &mut Vec<String>) {
+        for key in section.supported().filter(|key| !of_infra(section.name, key.name)) {
             let name = format!("{}.{}", section.name, key.name);
             // One check has `command`, the other `url`: the first of a list stands for all but these.
             let found = match value {

@@ -4,6 +4,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used))]
 
 pub mod edge;
+pub mod infra;
 pub mod overrides;
 pub mod service;
 pub mod units;
@@ -25,5 +26,5 @@ mod values;
 
 pub use default::default_text;
 pub use error::{Color, Item, Kind, ManifestErrors};
-pub use parse::parse;
+pub use parse::{parse, parse_all};
 pub use schema::schema;

@@ -2,10 +2,11 @@
 //! Touches no file and no network; paths stay as written. Sections read themselves, see `sections`.
 
 use crate::error::{Kind, Lines, ManifestErrors, Mistake, Span};
+use crate::infra::{Infra, Place};
 use crate::merge::merged;
 use crate::read::{At, Fields, Reader};
 use crate::sections::service::Claim;
-use crate::sections::{ROOT, environment, service};
+use crate::sections::{ROOT, environment, infra, service};
 use crate::service::{EnvironmentConfig, Manifest, ServiceConfig};
 use crate::syntax;
 use crate::values::nearest;
@@ -23,6 +24,14 @@ const LOCAL: &str = "local";
 
 /// Reads a manifest for one environment. `file_name` is only shown. All mistakes are returned at once.
 pub fn parse(text: &str, file_name: &str, environment: &str) -> Result<Manifest, ManifestErrors> {
+    parsed(text, file_name, |root| read(root, environment))
+}
+
+fn parsed<T>(
+    text: &str,
+    file_name: &str,
+    read: impl FnOnce(&DeTable<'_>) -> (Option<T>, Vec<Mistake>),
+) -> Result<T, ManifestErrors> {
     if text.len() > TEXT_MAX {
         let what = format!("the manifest has {} bytes, {TEXT_MAX} are possible", text.len());
         let mistake = Mistake::nowhere(Kind::Syntax, what).help("check that this is the right file");
@@ -30,7 +39,7 @@ pub fn parse(text: &str, file_name: &str, environment: &str) -> Result<Manifest,
     }
     let (root, errors) = DeTable::parse_recoverable(text);
     let root = root.get_ref();
-    let (manifest, mut mistakes) = read(root, environment);
+    let (manifest, mut mistakes) = read(root);
     if !errors.is_empty() {
         mistakes = beside(text, &errors, mistakes);
     }
@@ -39,6 +48,12 @@ pub fn parse(text: &str, file_name: &str, environment: &str) -> Result<Manifest,
         (_, false) => Err(ManifestErrors::new(file_name, text, mistakes)),
         (None, true) => panic!("BUG: a manifest that cannot be read has a mistake"),
     }
+}
+
+/// Reads a manifest for all its environments, in the order of the file, as `infra` plans them: what comes later for a
+/// process may be planned. All mistakes are returned at once.
+pub fn parse_all(text: &str, file_name: &str) -> Result<Vec<Manifest>, ManifestErrors> {
+    parsed(text, file_name, read_all)
 }
 
 /// Which view of the file a pass reads.
@@ -66,10 +81,40 @@ fn read(root: &DeTable<'_>, asked: &str) -> (Option<Manifest>, Vec<Mistake>) {
         pass(root, Pass::Other(other), &mut found);
     }
     if known.len() > ENVIRONMENTS_MAX {
-        let what = format!("the manifest has {} environments, {ENVIRONMENTS_MAX} are possible", known.len());
-        found.note(Mistake::nowhere(Kind::Rule, what).help("write the others into a manifest of their own"));
+        found.note(too_many_environments(known.len()));
     }
     (manifest, found.mistakes)
+}
+
+fn read_all(root: &DeTable<'_>) -> (Option<Vec<Manifest>>, Vec<Mistake>) {
+    let mut known = environment_names(root);
+    let mut found = Found::default();
+    if known.len() > ENVIRONMENTS_MAX {
+        found.note(too_many_environments(known.len()));
+        known.truncate(ENVIRONMENTS_MAX);
+    }
+    if !known.iter().any(|name| name == LOCAL) {
+        known.push(LOCAL.to_owned());
+    }
+    for mistake in bare(root) {
+        if mistake.kind != Kind::NotYetSupported && found.is_new(&mistake) {
+            found.note(mistake);
+        }
+    }
+    let manifests = known.iter().filter_map(|name| pass(root, Pass::Other(name), &mut found)).collect();
+    (Some(manifests), found.mistakes)
+}
+
+/// Returns the mistakes of the file without any environment that no environment can mend.
+fn bare(root: &DeTable<'_>) -> Vec<Mistake> {
+    let mut found = Found::default();
+    pass(root, Pass::Bare, &mut found);
+    found.mistakes
+}
+
+fn too_many_environments(count: usize) -> Mistake {
+    let what = format!("the manifest has {count} environments, {ENVIRONMENTS_MAX} are possible");
+    Mistake::nowhere(Kind::Rule, what).help("write the others into a manifest of their own")
 }
 
 /// The mistakes of all passes, each once.
@@ -134,13 +179,21 @@ fn view(reader: &Reader, root: &DeTable<'_>, pass: Pass<'_>) -> Option<Manifest>
         .collect();
     require_services(&fields, &services);
     require_own_claims(reader, &services);
-    let (config, ports_span) = match config {
-        Some(read) => (read.config, read.ports_span),
-        None => (environment::default(name.unwrap_or(LOCAL)), None),
+    let (config, place, ports_span) = match config {
+        Some(read) => (read.config, read.place, read.ports_span),
+        None => (environment::default(name.unwrap_or(LOCAL)), Place::default(), None),
     };
-    let services: Vec<ServiceConfig> = services.into_iter().map(|(_, read)| read.config).collect();
+    let mut containers = BTreeMap::new();
+    let services: Vec<ServiceConfig> = services
+        .into_iter()
+        .map(|(_, read)| {
+            containers.insert(read.config.name.clone(), read.container);
+            read.config
+        })
+        .collect();
+    let infra = Infra { place, ..infra::read(&fields, containers) };
     require_ports(reader, &config, ports_span, &services);
-    Some(Manifest { environment: config, services })
+    Some(Manifest { environment: config, services, infra })
 }
 
 /// Returns the whole file as an environment sees it: its overrides lie over the services.

@@ -2,6 +2,7 @@
 //! Knows no key by name; the sections do. A getter returns None when the key is absent or was refused.
 
 mod keys;
+mod lists;
 
 use crate::error::{Kind, Mistake, Span};
 use crate::sections::text::{self, Text};

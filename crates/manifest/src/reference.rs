@@ -107,6 +107,21 @@ fn every_default_that_is_stated_is_the_real_one() {
         ),
         ("service.NAME.judge.errors", "[service.web]\ncommand = [\"./web\"]\n[service.web.judge.errors]\n"),
         ("environment.NAME", "[service.web]\ncommand = [\"./web\"]\n[environment.local]\n"),
+        ("project", "[service.web]\ncommand = [\"./web\"]\n[project]\nname = \"p\"\n"),
+        ("ci.github", "[service.web]\ncommand = [\"./web\"]\n[ci.github]\nrepository = \"a/b\"\n"),
+        ("compliance", "[service.web]\ncommand = [\"./web\"]\n[compliance]\n"),
+        (
+            "compliance.hds_hosts.NAME",
+            "[service.web]\ncommand = [\"./web\"]\n[compliance.hds_hosts.aws]\ncertificate = \"1\"\nexpires = \"2027-01-01\"\n",
+        ),
+        ("service.NAME.container", "[service.web]\ncommand = [\"./web\"]\n[service.web.container]\n"),
+        (
+            "environment.NAME.aws",
+            "[service.web]\ncommand = [\"./web\"]\n[environment.local.aws]\naccount = \"111111111111\"\n",
+        ),
+        ("environment.NAME.network", "[service.web]\ncommand = [\"./web\"]\n[environment.local.network]\n"),
+        ("environment.NAME.edge", "[service.web]\ncommand = [\"./web\"]\n[environment.local.edge]\n"),
+        ("environment.NAME.alerts", "[service.web]\ncommand = [\"./web\"]\n[environment.local.alerts]\n"),
     ] {
         let without = parse(before, "medeclipse.toml", "local").unwrap();
         for key in find(&ROOT, section).unwrap().supported() {

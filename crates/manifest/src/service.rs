@@ -1,6 +1,7 @@
 //! What a manifest says, checked and complete: every default filled in, every path resolved by the caller.
 //! The shape in which intent travels from the command line to the engine; `parse` makes it from text.
 
+use crate::infra::Infra;
 use rollout::plan::{RolloutSettings, TargetSettings};
 use rollout::release::{Health, Resources};
 use schemars::JsonSchema;
@@ -15,6 +16,9 @@ pub struct Manifest {
     pub environment: EnvironmentConfig,
     /// In the order of the file.
     pub services: Vec<ServiceConfig>,
+    /// What `medeclipse infra` draws around them.
+    #[serde(default)]
+    pub infra: Infra,
 }
 
 /// Where the services of a manifest run on this machine.

@@ -488,12 +488,12 @@ refusals! {
         "the route `/a` is there twice: again here; remove one of them";
     a_key_of_another_section_is_sent_home: "drain = \"5s\"" =>
         "unknown key `drain` in [service.web]: no such key here; `drain` belongs in [service.web.rollout]";
-    a_misspelled_key_that_comes_later_is_not_suggested: "secret = []" =>
-        "unknown key `secret` in [service.web]: no such key here; `secrets` is not yet supported; let the program read its secrets from a file meanwhile";
+    a_misspelled_key_that_comes_later_is_not_suggested: "contracts = []" =>
+        "unknown key `contracts` in [service.web]: no such key here; `contract` is not yet supported; run the last step of a migration by hand once nothing can roll back any more";
     the_platform_docker_comes_later: "[environment.local]\nplatform = \"docker\"" =>
         "the platform \"docker\" is not yet supported: this version cannot run there; write \"process\": replicas are processes of this machine meanwhile";
     an_invented_platform_is_no_choice: "[environment.local]\nplatform = \"kubernetes\"" =>
-        "`environment.local.platform` is not \"process\": no such choice; write \"process\"";
+        "`environment.local.platform` is not \"process\" or \"ecs\": no such choice; write \"process\" or \"ecs\"";
     a_range_of_ports_rises: "[environment.local]\nports = \"29999-20000\"" =>
         "`environment.local.ports` is not a range of ports: the first port is above the last; write \"20000-29999\"";
     ports_of_the_system_are_refused: "[environment.local]\nports = \"80-90\"" =>
@@ -513,16 +513,31 @@ refusals! {
 }
 
 #[test]
+fn texts_of_infrastructure_are_checked_where_they_are_read() {
+    for (lines, expected) in [
+        ("[environment.local.network]\ncidr = \"10.0.0.1/16\"", "a range of IPv4 addresses"),
+        ("[environment.local.network]\ncidr = \"10.0.0.0/40\"", "a range of IPv4 addresses"),
+        ("[environment.local.aws]\naccount = \"1111\"", "an AWS account of 12 digits"),
+        ("[environment.local.database]\nmaintenance = \"Sunday:04:00-Sun:05:00\"", "a weekly window"),
+        ("[environment.local.database.backup]\ndays = 36", "more than 35"),
+        ("[environment.local.edge]\nallow_ips = { a = [\"1.2.3\"] }", "a range of IPv4 addresses"),
+        ("[environment.local.edge]\ncertificate = \"arn:aws:iam::1:x\"", "the ARN of a certificate"),
+        ("[environment.local.logs]\nsecurity_days = 30", "less than 180"),
+        ("[service.web.container]\nuser = { uid = 0 }", "less than 1"),
+        ("[ci.github]\nrepository = \"clinic\"", "OWNER/NAME"),
+        ("[project]\nname = \"p\"\ntitle = \"a ${b}\"", "without quotes"),
+        ("[[waiver]]\nrule = \"R-10\"\nreason = \"x\"\nby = \"y\"\nuntil = \"2027-02-29\"", "a date"),
+    ] {
+        let said = told(lines);
+        assert!(said.contains(expected), "{lines}: {said}");
+    }
+}
+
+#[test]
 fn every_key_that_comes_later_is_refused_by_name() {
-    let service = ["image = \"a\"", "secrets = []", "contract = []", "guard = {}"];
+    let service = ["image = \"a\"", "secrets = [\"A\"]", "contract = []", "guard = {}"];
     let root = ["alarm.high_cpu = {}", "notify.slack = {}"];
-    let environment = [
-        "tls = {}",
-        "region = \"a\"",
-        "standby = \"azure\"",
-        "platform = \"ecs\"",
-        "platform = \"container-apps\"",
-    ];
+    let environment = ["tls = {}", "platform = \"ecs\"", "platform = \"container-apps\""];
     let texts = (service.iter().map(|line| format!("{LEAST}{line}\n")))
         .chain(root.iter().map(|line| format!("{line}\n{LEAST}")))
         .chain(environment.iter().map(|line| format!("{LEAST}[environment.local]\n{line}\n")));

@@ -1,8 +1,10 @@
 //! Reads `[environment.NAME]`: where the services run. Overrides of services under it are merged before; see `merge`.
 
 use super::Absent::{Is, Means};
+use super::infra::{self, place};
 use super::{Section, Shape, key, later, service, text};
 use crate::error::{Kind, Mistake, Span};
+use crate::infra::Place;
 use crate::read::{At, Fields};
 use crate::service::EnvironmentConfig;
 use crate::units;
@@ -14,9 +16,9 @@ pub(crate) static ENVIRONMENT: Section = Section {
     keys: &[
         key(
             "platform",
-            Shape::Choice(&["process"]),
+            Shape::Choice(&["process", "ecs"]),
             Is("\"process\""),
-            "What runs the replicas: processes of this machine.",
+            "What runs the replicas: processes of this machine. `ecs` can be rendered (`medeclipse infra`), not yet deployed to.",
         ),
         key(
             "listen",
@@ -46,8 +48,24 @@ pub(crate) static ENVIRONMENT: Section = Section {
             "Keys of services that differ here: `[environment.NAME.service.NAME]`. Tables are merged, everything else is replaced.",
         ),
         later("tls", "remove it; put a proxy that ends TLS in front meanwhile"),
-        later("region", "remove it; only this machine is supported meanwhile"),
-        later("standby", "remove it; only this machine is supported meanwhile"),
+        key(
+            "class",
+            Shape::Choice(&["production", "staging", "development"]),
+            Means("by name"),
+            "What an environment is for; decides what its infrastructure is made of.",
+        ),
+        key("region", Shape::Text(&infra::words::REGION), Means("`eu-west-3`"), "The region of its cloud."),
+        key("standby", Shape::Choice(&["none", "azure"]), Is("\"none\""), "Where its standby stands."),
+        key("aws", Shape::Table(&place::AWS), Means("nothing is rendered for AWS"), "The account."),
+        key("network", Shape::Table(&place::NETWORK), Means("by class"), "The network."),
+        key("database", Shape::Table(&place::DATABASE), Means("no database"), "PostgreSQL."),
+        key("cache", Shape::Table(&place::CACHE), Means("no cache"), "Redis."),
+        key("edge", Shape::Table(&place::EDGE), Means("by class"), "What stands before the balancer."),
+        key("dns", Shape::Table(&place::DNS), Means("its defaults"), "Names and failover."),
+        key("backup", Shape::Table(&place::BACKUP), Means("by class"), "Copies elsewhere."),
+        key("logs", Shape::Table(&place::LOGS), Means("its defaults"), "How long logs are kept."),
+        key("alerts", Shape::Table(&place::ALERTS), Means("nobody is told"), "Whom alarms reach."),
+        key("azure", Shape::Table(&infra::standby::AZURE), Means("no standby"), "The standby site."),
     ],
 };
 
@@ -57,6 +75,7 @@ const PLATFORMS_LATER: &[&str] = &["docker", "ecs", "container-apps"];
 /// An environment, and where its ports are written.
 pub(crate) struct Read {
     pub config: EnvironmentConfig,
+    pub place: Place,
     pub ports_span: Option<Span>,
 }
 
@@ -93,7 +112,7 @@ pub(crate) fn read(name: &str, fields: &Fields<'_>) -> Read {
         api: api.map_or(otherwise.api, |at| at.value),
         name: otherwise.name,
     };
-    Read { config, ports_span }
+    Read { config, place: place::read(fields), ports_span }
 }
 
 fn read_platform(fields: &Fields<'_>) {

@@ -5,6 +5,7 @@
 pub(crate) mod checks;
 pub(crate) mod environment;
 pub(crate) mod health;
+pub(crate) mod infra;
 pub(crate) mod judge;
 pub(crate) mod monitor;
 pub(crate) mod rollout;
@@ -99,6 +100,11 @@ pub(crate) enum Shape {
     Variables {
         name: &'static Text,
     },
+    /// Names of a kind, each with a list of texts.
+    Lists {
+        of: &'static Text,
+        name: &'static Text,
+    },
     Table(&'static Section),
     /// A list of tables.
     Tables {
@@ -142,6 +148,30 @@ pub(crate) static ROOT: Section = Section {
             Shape::Named { of: &environment::ENVIRONMENT, name: &text::NAME },
             Absent::Means("`local`, with the defaults of an environment"),
             "The places where the services run, each under its name.",
+        ),
+        key(
+            "project",
+            Shape::Table(&infra::project::PROJECT),
+            Absent::Means("nothing can be rendered"),
+            "What the infrastructure is called.",
+        ),
+        key(
+            "ci",
+            Shape::Table(&infra::project::CI),
+            Absent::Means("no workflow is rendered"),
+            "The pipeline.",
+        ),
+        key(
+            "compliance",
+            Shape::Table(&infra::project::COMPLIANCE),
+            Absent::Means("its defaults"),
+            "Rules infrastructure is held to.",
+        ),
+        key(
+            "waiver",
+            Shape::Tables { of: &infra::project::WAIVER, max: 256 },
+            Absent::Means("none"),
+            "Findings that are accepted for a while.",
         ),
         later("alarm", "remove it; `medeclipse status` and `medeclipse metrics` show the figures meanwhile"),
         later("notify", "remove it; `rollout.hooks.after_deploy` can send a message meanwhile"),
@@ -191,6 +221,7 @@ impl Shape {
             Shape::Texts { of, .. } => format!("a list with {} in each place", of.noun),
             Shape::Weights { .. } => "a list of rising weights".to_owned(),
             Shape::Variables { .. } => "a table of variables".to_owned(),
+            Shape::Lists { of, .. } => format!("a table of lists with {} in each place", of.noun),
             Shape::Table(_) => "a table".to_owned(),
             Shape::Tables { .. } => "a list of tables".to_owned(),
             Shape::Named { .. } => "a table of tables".to_owned(),
@@ -218,6 +249,7 @@ impl Shape {
             Shape::Texts { of, .. } => format!("[\"{}\"]", of.example),
             Shape::Weights { .. } => "[5, 25, 100]".to_owned(),
             Shape::Variables { .. } => "{ NAME = \"value\" }".to_owned(),
+            Shape::Lists { of, name } => format!("{{ {} = [\"{}\"] }}", name.example, of.example),
             Shape::Table(of) => format!("{{ {} }}", example_of(of)),
             Shape::Tables { of, .. } => format!("[{{ {} }}]", example_of(of)),
             Shape::Named { of, name } => format!("{{ {} = {{ {} }} }}", name.example, example_of(of)),
@@ -246,6 +278,7 @@ impl Shape {
             Shape::Texts { of, min, max } => format!("{min} to {max} of: {}", of.noun),
             Shape::Weights { max } => format!("up to {max} numbers from 1 to 100, rising, the last 100"),
             Shape::Variables { name } => format!("names: {}; values: texts", name.noun),
+            Shape::Lists { of, name } => format!("names: {}; each a list of: {}", name.noun, of.noun),
             Shape::Tables { max, .. } => format!("up to {max} tables"),
             Shape::OneOf(shapes) => shapes.iter().map(Shape::bounds).collect::<Vec<_>>().join(", or "),
             Shape::Flag | Shape::Choice(_) | Shape::Only(..) => self.noun(),

@@ -1,8 +1,9 @@
 //! Reads `[service.NAME]`: what runs, under which addresses, with how many replicas.
 
 use super::Absent::{Is, Means, Refused};
-use super::{Section, Shape, health, judge, key, later, rollout, text};
+use super::{Section, Shape, health, infra, judge, key, later, rollout, text};
 use crate::error::{Kind, Mistake, Span};
+use crate::infra::Container;
 use crate::read::{At, Fields};
 use crate::service::ServiceConfig;
 use ::rollout::plan::{ReplicaBounds, RolloutSettings, TargetSettings};
@@ -82,8 +83,19 @@ pub(crate) static SERVICE: Section = Section {
             Means("requests are counted together"),
             "Route templates, for counting; the first match wins.",
         ),
+        key(
+            "container",
+            Shape::Table(&infra::standby::CONTAINER),
+            Means("its defaults"),
+            "Its image, for clouds.",
+        ),
+        key(
+            "secrets",
+            Shape::Texts { of: &text::VARIABLE, min: 0, max: 32 },
+            Is("[]"),
+            "Variables a cloud fills from its store of secrets. Processes of this machine get none yet: refused there.",
+        ),
         later("image", "use `artifact` and the platform \"process\" meanwhile"),
-        later("secrets", "let the program read its secrets from a file meanwhile"),
         later("contract", "run the last step of a migration by hand once nothing can roll back any more"),
         later("guard", "remove it; put a proxy that limits and filters in front meanwhile"),
     ],
@@ -136,6 +148,7 @@ pub(crate) static ROUTE: Section = Section {
 /// A service, and where the manifest says what other services may contradict.
 pub(crate) struct Read {
     pub config: ServiceConfig,
+    pub container: Container,
     pub claims: Vec<Claim>,
 }
 
@@ -191,7 +204,19 @@ pub(crate) fn read(name: &At<String>, fields: &Fields<'_>) -> Read {
         },
         rollout,
     };
-    Read { config, claims }
+    Read { config, container: read_container(fields), claims }
+}
+
+/// Reads what only clouds use. Where the service runs as a process, its secrets would be missing without a word.
+fn read_container(fields: &Fields<'_>) -> Container {
+    let container = infra::standby::read_container(fields);
+    if !container.secrets.is_empty() {
+        let what = format!("`{}` is not yet supported", fields.path_of("secrets"));
+        let mistake = Mistake::at(Kind::NotYetSupported, fields.key_span("secrets"), what);
+        let mistake = mistake.why("this version would ignore it");
+        fields.note(mistake.help("let the program read its secrets from a file meanwhile"));
+    }
+    container
 }
 
 fn claims(
