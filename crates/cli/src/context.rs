@@ -8,6 +8,7 @@ use drivers::paths::StatePaths;
 use engine::api::wire::Status;
 use engine::leader::{Fate, Owner, short};
 use manifest::service::Manifest;
+use manifest::tls::Tls;
 use rollout::names::Target;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -75,6 +76,9 @@ impl Context {
         let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
         for service in &mut manifest.services {
             service.artifact = service.artifact.take().map(|artifact| resolved(&folder, &artifact));
+        }
+        for file in manifest.environment.tls.iter_mut().flat_map(Tls::files_mut) {
+            *file = resolved(&folder, file);
         }
         Ok(ReadManifest { manifest, folder })
     }

@@ -50,7 +50,7 @@ pub fn override_with(overrides: &Overrides, service: &mut ServiceConfig) -> Resu
 }
 
 /// Lives as the edge, with the listening sockets the supervisor gives.
-pub fn run_edge(paths: &StatePaths) -> Result<(), Failure> {
+pub fn run_edge(paths: &StatePaths, environment: EnvironmentConfig) -> Result<(), Failure> {
     let listeners = UnixStream::connect(paths.supervisor_socket())
         .and_then(|stream| edge::handover::receive_listeners(&stream))
         .map_err(|error| {
@@ -62,6 +62,10 @@ pub fn run_edge(paths: &StatePaths) -> Result<(), Failure> {
         admin_socket: paths.edge_socket(),
         handover_socket: paths.handover_socket(),
         access_log: Some(paths.log("access")),
+        tls: environment.tls,
+        plain: environment.listen_http,
+        redirect: environment.redirect,
+        proxies: environment.proxy_protocol,
         ..EdgeConfig::new(paths.root(), listeners)
     };
     edge::run(config).map_err(|error| chained(&error, exit::BUG, error.next()))

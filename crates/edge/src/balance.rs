@@ -41,6 +41,7 @@ mod tests {
     use super::*;
     use crate::claim::{Flights, Registry};
     use rollout::names::{ReplicaId, Revision, Target};
+    use rollout::release::Protocol;
     use rollout::routes::Endpoint;
     use std::rc::Rc;
 
@@ -50,7 +51,9 @@ mod tests {
             replica: ReplicaId::new(format!("web-1-{n}")),
             address: ([127, 0, 0, 1], n).into(),
         };
-        Balance::new((1..=3).map(|n| registry.replica(&target, Revision(1), &endpoint(n))).collect())
+        Balance::new(
+            (1..=3).map(|n| registry.replica(&target, Revision(1), Protocol::Http1, &endpoint(n))).collect(),
+        )
     }
 
     #[test]

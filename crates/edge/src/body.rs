@@ -49,7 +49,12 @@ impl Progress {
 /// A request's body on its way to a replica.
 pub(crate) enum Upload {
     Empty,
-    Streaming { body: Incoming, progress: Rc<Progress> },
+    Streaming {
+        body: Incoming,
+        progress: Rc<Progress>,
+    },
+    /// Written by the edge.
+    Own(Full<Bytes>),
 }
 
 impl Upload {
@@ -73,7 +78,15 @@ impl Body for Upload {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let Self::Streaming { body, progress } = &mut *self else { return Poll::Ready(None) };
+        let (body, progress) = match &mut *self {
+            Self::Empty => return Poll::Ready(None),
+            Self::Own(body) => {
+                let frame = Pin::new(body).poll_frame(context);
+                return frame
+                    .map(|frame| frame.map(|frame| frame.map_err(|never: Infallible| match never {})));
+            }
+            Self::Streaming { body, progress } => (body, progress),
+        };
         let polled = Pin::new(body).poll_frame(context);
         let stage = match &polled {
             Poll::Pending => Stage::AwaitingClient,
@@ -90,6 +103,7 @@ impl Body for Upload {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
+            Self::Own(body) => body.is_end_stream(),
             Self::Streaming { body, .. } => body.is_end_stream(),
         }
     }
@@ -97,6 +111,7 @@ impl Body for Upload {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
+            Self::Own(body) => body.size_hint(),
             Self::Streaming { body, .. } => body.size_hint(),
         }
     }

@@ -3,6 +3,7 @@
 
 use manifest::edge::InFlight;
 use rollout::names::{ReplicaId, Revision, Target};
+use rollout::release::Protocol;
 use rollout::routes::Endpoint;
 use std::cell::{Cell, RefCell};
 use std::collections::{BTreeMap, HashMap};
@@ -21,6 +22,7 @@ pub(crate) struct Replica {
     pub(crate) revision: Revision,
     pub(crate) name: ReplicaId,
     pub(crate) address: SocketAddr,
+    pub(crate) protocol: Protocol,
     requests: AtomicU64,
     long: AtomicU64,
 }
@@ -43,7 +45,13 @@ pub(crate) struct Registry {
 
 impl Registry {
     /// Returns the replica at this place; the same one as long as anybody holds it.
-    pub(crate) fn replica(&mut self, target: &Target, revision: Revision, at: &Endpoint) -> Arc<Replica> {
+    pub(crate) fn replica(
+        &mut self,
+        target: &Target,
+        revision: Revision,
+        protocol: Protocol,
+        at: &Endpoint,
+    ) -> Arc<Replica> {
         let place = (target.clone(), revision, at.replica.clone(), at.address);
         if let Some(known) = self.known.get(&place).and_then(Weak::upgrade) {
             return known;
@@ -56,6 +64,7 @@ impl Registry {
             revision,
             name: at.replica.clone(),
             address: at.address,
+            protocol,
             requests: AtomicU64::new(0),
             long: AtomicU64::new(0),
         });
@@ -224,12 +233,12 @@ mod tests {
     fn a_replica_keeps_its_counts_while_anybody_holds_it() {
         let (mut registry, flights) = (Registry::default(), Rc::new(Flights::default()));
         let target = Target::new("web", "local");
-        let first = registry.replica(&target, Revision(1), &endpoint(1));
+        let first = registry.replica(&target, Revision(1), Protocol::Http1, &endpoint(1));
         let claim = flights.claim(&first);
         claim.lengthen(Kind::Sse);
         drop(first);
 
-        let again = registry.replica(&target, Revision(1), &endpoint(1));
+        let again = registry.replica(&target, Revision(1), Protocol::Http1, &endpoint(1));
 
         assert_eq!(again.in_flight(), 1);
         assert_eq!(registry.in_flight()[0].long, 1);
@@ -243,8 +252,8 @@ mod tests {
         let mut registry = Registry::default();
         let target = Target::new("web", "local");
 
-        let first = registry.replica(&target, Revision(1), &endpoint(1));
-        let moved = registry.replica(&target, Revision(1), &endpoint(2));
+        let first = registry.replica(&target, Revision(1), Protocol::Http1, &endpoint(1));
+        let moved = registry.replica(&target, Revision(1), Protocol::Http1, &endpoint(2));
 
         assert_ne!(first.id, moved.id);
     }

@@ -11,7 +11,6 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::Relaxed};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 /// What the socket's side and the requests' side of one connection tell each other.
@@ -70,7 +69,7 @@ impl ClientLine {
 }
 
 /// A client's socket with its waits.
-pub(crate) struct ClientIo<S = TcpStream> {
+pub(crate) struct ClientIo<S> {
     stream: S,
     line: Arc<ClientLine>,
     framing: Framing,

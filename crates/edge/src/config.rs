@@ -1,7 +1,8 @@
 //! Says what the caller decides about an edge: sockets, places on disk, workers, waits. Reads no file itself.
 
 use crate::limits;
-use std::net::TcpListener;
+use manifest::tls::Tls;
+use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -16,6 +17,14 @@ pub struct EdgeConfig {
     pub handover_socket: PathBuf,
     /// Sockets already listening. Whoever made them keeps a descriptor, so that their queues outlive this process.
     pub listeners: Vec<TcpListener>,
+    /// Certificates of the listeners; None: all speak without TLS.
+    pub tls: Option<Tls>,
+    /// Addresses of listeners without TLS, where there is `tls`.
+    pub plain: Vec<SocketAddr>,
+    /// Whether those only send clients to the others.
+    pub redirect: bool,
+    /// Proxies whose connections begin with a PROXY header; nobody else's may.
+    pub proxies: Vec<IpAddr>,
     /// Worker threads; at least one.
     pub workers: usize,
     /// JSON lines, one per request; none when absent.
@@ -37,6 +46,7 @@ pub enum Forwarded {
 /// How long the edge waits; the defaults are those of [`limits`].
 #[derive(Debug, Clone, Copy)]
 pub struct Waits {
+    pub client_handshake: Duration,
     pub client_head: Duration,
     pub client_idle: Duration,
     pub client_stall: Duration,
@@ -50,6 +60,7 @@ pub struct Waits {
 impl Default for Waits {
     fn default() -> Self {
         Self {
+            client_handshake: limits::CLIENT_HANDSHAKE,
             client_head: limits::CLIENT_HEAD,
             client_idle: limits::CLIENT_IDLE,
             client_stall: limits::CLIENT_STALL,
@@ -72,6 +83,10 @@ impl EdgeConfig {
             handover_socket: state_dir.join("handover.sock"),
             state_dir,
             listeners,
+            tls: None,
+            plain: Vec::new(),
+            redirect: true,
+            proxies: Vec::new(),
             workers: std::thread::available_parallelism().map_or(1, usize::from),
             access_log: None,
             forwarded: Forwarded::Replaced,

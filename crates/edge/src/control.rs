@@ -5,6 +5,7 @@ use crate::count::{self, Counted, Shard};
 use crate::ring::Ring;
 use crate::store::{Record, Store};
 use crate::tables::{Refusal, Tables};
+use crate::tls::Tls;
 use crate::worker::Command;
 use crate::{clock, limits};
 use futures_util::future::join_all;
@@ -30,6 +31,12 @@ pub(crate) struct Order {
     pub(crate) reply: oneshot::Sender<Result<Accepted, Refusal>>,
 }
 
+/// TLS, and the addresses that have it.
+pub(crate) struct Secured {
+    pub(crate) tls: Arc<Tls>,
+    pub(crate) listen: Vec<String>,
+}
+
 /// The part of the edge that carries no requests.
 pub(crate) struct Control {
     tables: RefCell<Tables>,
@@ -40,6 +47,7 @@ pub(crate) struct Control {
     /// Wakes long-polls when a second has closed.
     closed: Notify,
     listen: Vec<String>,
+    tls: Option<Secured>,
     prover: Cell<usize>,
 }
 
@@ -51,11 +59,12 @@ impl Control {
         shards: Vec<Arc<Shard>>,
         epoch: u64,
         listen: Vec<String>,
+        tls: Option<Secured>,
     ) -> Rc<Self> {
         let ring = RefCell::new(Ring::new(epoch, clock::now().0 / 1000));
         let tables = RefCell::new(tables);
         let (closed, prover) = (Notify::new(), Cell::new(0));
-        Rc::new(Self { tables, store, workers, shards, ring, closed, listen, prover })
+        Rc::new(Self { tables, store, workers, shards, ring, closed, listen, tls, prover })
     }
 
     /// Carries out orders in the order they came: generations are compared and installed by one hand.
@@ -129,6 +138,7 @@ impl Control {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             listen: self.listen.clone(),
+            tls: self.tls.as_ref().map(|secured| secured.tls.state(secured.listen.clone())),
             tables: tables.targets().map(|target| target.table.clone()).collect(),
             in_flight: tables.registry.in_flight(),
         }

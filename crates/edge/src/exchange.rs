@@ -4,12 +4,15 @@
 use crate::body::{Progress, Stage, Upload};
 use crate::claim::Claim;
 use crate::failure::Failure;
-use crate::pool::{self, Lease, Reuse};
+use crate::headers::Upgrade;
+use crate::pool::{self, Lease, Reuse, Sender};
 use crate::worker::Worker;
-use http::uri::PathAndQuery;
-use http::{HeaderMap, Method, Request, Response, Uri, Version};
+use http::uri::{Authority, PathAndQuery, Scheme};
+use http::{HeaderMap, Method, Request, Response, Uri, Version, header};
 use hyper::body::Incoming;
 use rollout::names::{Revision, Target};
+use rollout::release::Protocol;
+use std::error::Error;
 use std::rc::Rc;
 use tokio::time::Instant;
 
@@ -20,22 +23,43 @@ pub(crate) struct Order<'r> {
     pub(crate) method: Method,
     pub(crate) path: PathAndQuery,
     pub(crate) headers: HeaderMap,
-    pub(crate) upgrade: bool,
+    pub(crate) upgrade: Upgrade,
 }
 
 impl Order<'_> {
-    fn request(&self, body: Upload) -> Request<Upload> {
+    fn request(&self, sender: &Sender, body: Upload) -> Result<Request<Upload>, Failure> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
-        *request.uri_mut() = Uri::from(self.path.clone());
-        *request.version_mut() = Version::HTTP_11;
         request.headers_mut().clone_from(&self.headers);
-        request
+        match sender {
+            Sender::Http1(_) => {
+                *request.uri_mut() = Uri::from(self.path.clone());
+                *request.version_mut() = Version::HTTP_11;
+            }
+            Sender::Http2(_) => self.head_http2(&mut request)?,
+        }
+        Ok(request)
+    }
+
+    /// HTTP/2 has the host in the address, and no headers of one connection (RFC 9113, 8.2.2).
+    fn head_http2(&self, request: &mut Request<Upload>) -> Result<(), Failure> {
+        for name in [header::CONNECTION, header::UPGRADE] {
+            request.headers_mut().remove(name);
+        }
+        let host = request.headers_mut().remove(header::HOST);
+        let authority = host.and_then(|host| Authority::try_from(host.as_bytes()).ok());
+        let uri = Uri::builder().scheme(Scheme::HTTP).path_and_query(self.path.clone());
+        let uri = authority.and_then(|authority| uri.authority(authority).build().ok());
+        *request.uri_mut() = uri.ok_or(Failure::BadRequest("its Host header is not a host name"))?;
+        *request.version_mut() = Version::HTTP_2;
+        Ok(())
     }
 
     /// Whether the request may be sent twice: it changes nothing and has nothing that is gone once sent.
     fn is_repeatable(&self, body: &Upload) -> bool {
-        (self.method == Method::GET || self.method == Method::HEAD) && body.is_empty() && !self.upgrade
+        (self.method == Method::GET || self.method == Method::HEAD)
+            && body.is_empty()
+            && self.upgrade == Upgrade::None
     }
 }
 
@@ -95,11 +119,19 @@ pub(crate) async fn exchange(
 
 /// Returns a connection to the claimed replica; None when it takes none.
 async fn lease(worker: &Worker, claim: &Claim, reuse: Reuse) -> Result<Option<Lease>, Failure> {
-    if let Some(lease) = worker.pool.take(claim.replica().id, reuse, std::time::Instant::now()) {
+    let (replica, limit) = (claim.replica(), worker.waits.upstream_connect);
+    let connecting = async {
+        match replica.protocol {
+            Protocol::Http1 => pool::connect(replica, limit).await,
+            Protocol::H2c | Protocol::Grpc => worker.pool.lines.lease(replica, reuse, limit).await,
+        }
+    };
+    // Only connections that carry one request at a time are in there.
+    if let Some(lease) = worker.pool.take(replica.id, reuse, std::time::Instant::now()) {
         return Ok(Some(lease));
     }
     tokio::select! {
-        connected = pool::connect(claim.replica(), worker.waits.upstream_connect) => Ok(connected.ok()),
+        connected = connecting => Ok(connected.ok()),
         () = claim.cancelled() => Err(Failure::Drained),
     }
 }
@@ -114,8 +146,9 @@ async fn send(
     progress: &Progress,
 ) -> Result<Response<Incoming>, Attempt> {
     let (read_before, _) = lease.wire.moved();
-    let sending = lease.sender.try_send_request(order.request(body));
-    // Dropping `sending` makes hyper close the connection: a late answer can never meet another request.
+    let was_empty = body.is_empty();
+    let request = order.request(&lease.sender, body).map_err(Attempt::Failed)?;
+    let sending = lease.sender.send(request);
     let sent = tokio::select! {
         sent = sending => sent,
         () = claim.cancelled() => return Err(Attempt::Failed(Failure::Drained)),
@@ -129,6 +162,9 @@ async fn send(
     if let Some(message) = error.take_message() {
         return Err(Attempt::Unsent(message.into_body()));
     }
+    if was_empty && is_unprocessed(error.error()) {
+        return Err(Attempt::Unsent(Upload::Empty));
+    }
     match progress.stage.get() {
         Stage::Malformed => return Err(Attempt::Failed(Failure::BadBody)),
         Stage::Gone => return Err(Attempt::Failed(Failure::ClientGone)),
@@ -140,6 +176,17 @@ async fn send(
     }
     let failure = if error.error().is_parse() { Failure::BadAnswer } else { Failure::Reset };
     Err(Attempt::Failed(failure))
+}
+
+/// Whether an HTTP/2 replica says that it has not looked at the request (RFC 9113, 8.7): any may be sent again.
+fn is_unprocessed(error: &hyper::Error) -> bool {
+    let Some(error) = error.source().and_then(|source| source.downcast_ref::<h2::Error>()) else {
+        return false;
+    };
+    let reason = error.reason();
+    let refused = reason == Some(h2::Reason::REFUSED_STREAM);
+    // Streams it has looked at go on after a farewell; only the others get to see it.
+    error.is_remote() && (refused || (error.is_go_away() && reason == Some(h2::Reason::NO_ERROR)))
 }
 
 /// Waits until whoever's turn it is has been silent too long, and says whose fault that is.

@@ -6,7 +6,7 @@ use crate::claim::Kind;
 use crate::client::Client;
 use crate::exchange::{self, Exchanged, Order};
 use crate::failure::Failure;
-use crate::headers::{self, Onward};
+use crate::headers::{self, Onward, Upgrade};
 use crate::ledger::{Ledger, Outcome};
 use crate::maintenance::{self, Admission};
 use crate::route::{ArmRoutes, Place};
@@ -14,7 +14,7 @@ use crate::split;
 use crate::upgrade;
 use crate::worker::Worker;
 use http::request::Parts;
-use http::{HeaderValue, Request, Response, StatusCode, Version, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
 use hyper::body::Incoming;
 use std::convert::Infallible;
 use std::rc::Rc;
@@ -36,6 +36,9 @@ pub(crate) async fn serve(
         Ok(authority) => authority,
         Err(failure) => return Ok(closing(ledger.refuse(&failure, None))),
     };
+    if let Some(port) = client.redirect {
+        return Ok(ledger.redirect(&authority, port, &parts.uri));
+    }
     let place = match maintenance::admit(&worker, &authority.host, parts.uri.path()).await {
         Ok(Admission::Enter(place)) => place,
         Ok(Admission::Healthy) => return Ok(ledger.reply(StatusCode::OK, "in maintenance\n")),
@@ -79,6 +82,10 @@ async fn pass(
             let on_upgrade = parts.extensions.remove();
             switch(worker, client, place, arm, &order, exchanged, on_upgrade, ledger)
         }
+        // Said to a stream that asked for a WebSocket, it would mean that it has one.
+        Ok(exchanged) if order.upgrade == Upgrade::Stream && exchanged.response.status().is_success() => {
+            ledger.refuse(&Failure::BadAnswer, Some(arm))
+        }
         Ok(exchanged) => answer(worker, place, arm, exchanged, ledger),
         Err(failure) => ledger.refuse(&failure, Some(arm)),
     };
@@ -97,13 +104,19 @@ fn order<'r>(
     parts: &Parts,
     ledger: &Ledger,
 ) -> Result<Order<'r>, Failure> {
-    let upgrade = headers::wants_upgrade(parts);
-    let onward =
-        Onward { authority, request_id: &ledger.request_id, client, forwarded: worker.forwarded, upgrade };
+    let upgrade = headers::asked_upgrade(parts);
+    let onward = Onward {
+        authority,
+        request_id: &ledger.request_id,
+        client,
+        forwarded: worker.forwarded,
+        upgrade,
+        random: &worker.random,
+    };
     Ok(Order {
         target: &place.target.routes().target,
         revision: arm.revision,
-        method: parts.method.clone(),
+        method: if upgrade == Upgrade::Stream { Method::GET } else { parts.method.clone() },
         path: headers::onward_path(parts, place)?,
         headers: headers::onward(&parts.headers, &onward),
         upgrade,
@@ -127,7 +140,7 @@ fn answer(
         claim.lengthen(Kind::Sse);
         worker.reconsider_drains();
     }
-    finish_head(&mut head.headers, place, arm, &ledger, false);
+    finish_head(&mut head.headers, place, arm, &ledger, Upgrade::None);
     let passed = Passed::new(body, claim, lease, worker, ledger);
     Response::from_parts(head, Reply::Passed(Box::new(passed)))
 }
@@ -144,18 +157,27 @@ fn switch(
     on_upgrade: Option<hyper::upgrade::OnUpgrade>,
     mut ledger: Ledger,
 ) -> Response<Reply> {
-    let Some(on_upgrade) = on_upgrade.filter(|_| order.upgrade) else {
+    let Some(on_upgrade) = on_upgrade.filter(|_| order.upgrade != Upgrade::None) else {
         return ledger.refuse(&Failure::BadAnswer, Some(arm));
     };
     let Exchanged { mut response, claim, .. } = exchanged;
     claim.lengthen(Kind::WebSocket);
     worker.reconsider_drains();
-    client.line.pass();
-    tokio::task::spawn_local(upgrade::splice(on_upgrade, hyper::upgrade::on(&mut response), claim));
+    let busy = match order.upgrade {
+        Upgrade::Stream => Some(client.busy()),
+        Upgrade::Connection | Upgrade::None => {
+            client.line.pass();
+            None
+        }
+    };
+    tokio::task::spawn_local(upgrade::splice(on_upgrade, hyper::upgrade::on(&mut response), claim, busy));
     let (mut head, _) = response.into_parts();
     ledger.answered(head.status, &head.headers);
     ledger.settle(Outcome::Answered);
-    finish_head(&mut head.headers, place, arm, &ledger, true);
+    finish_head(&mut head.headers, place, arm, &ledger, order.upgrade);
+    if order.upgrade == Upgrade::Stream {
+        head.status = StatusCode::OK;
+    }
     Response::from_parts(head, Reply::own(""))
 }
 
@@ -164,7 +186,7 @@ fn finish_head(
     place: &Place,
     arm: &ArmRoutes,
     ledger: &Ledger,
-    upgraded: bool,
+    upgraded: Upgrade,
 ) {
     headers::homeward(headers, upgraded);
     headers::sign(headers, arm);

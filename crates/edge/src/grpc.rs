@@ -6,6 +6,11 @@ use http::{HeaderMap, header};
 /// Source: gRPC, "Status codes and their use in gRPC".
 const FAILURES: [&[u8]; 5] = [b"2", b"4", b"13", b"14", b"15"];
 
+/// A method every gRPC server may have (grpc.health.v1).
+pub(crate) const HEALTH: &str = "/grpc.health.v1.Health/Check";
+/// An empty message: not compressed, no bytes.
+pub(crate) const EMPTY_MESSAGE: &[u8] = &[0, 0, 0, 0, 0];
+
 /// Whether an answer with these headers says how it ended in `grpc-status`, there or in its trailers.
 pub(crate) fn is_grpc(head: &HeaderMap) -> bool {
     let start = head.get(header::CONTENT_TYPE).and_then(|kind| kind.as_bytes().get(..16));

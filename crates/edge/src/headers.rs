@@ -36,7 +36,7 @@ pub(crate) struct Authority {
 
 /// Returns who the request is for, or why it is refused.
 pub(crate) fn check(parts: &Parts, client: &Client) -> Result<Authority, Failure> {
-    if parts.method == Method::CONNECT {
+    if parts.method == Method::CONNECT && asked_upgrade(parts) == Upgrade::None {
         return Err(Failure::BadRequest("CONNECT is not passed on"));
     }
     let mut named = parts.headers.get_all(header::HOST).iter();
@@ -89,11 +89,30 @@ fn host_name(header: &HeaderValue) -> Option<Cow<'_, str>> {
     Some(Cow::Borrowed(host))
 }
 
-/// Whether the client asks to speak another protocol on this connection.
-pub(crate) fn wants_upgrade(parts: &Parts) -> bool {
-    parts.version == Version::HTTP_11
-        && parts.headers.contains_key(header::UPGRADE)
-        && tokens(&parts.headers).any(|token| token.eq_ignore_ascii_case("upgrade"))
+/// Whether, and how, a client asks to speak another protocol from here on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Upgrade {
+    None,
+    /// The whole connection (RFC 9110, 7.8).
+    Connection,
+    /// One stream, for a WebSocket (RFC 8441).
+    Stream,
+}
+
+pub(crate) fn asked_upgrade(parts: &Parts) -> Upgrade {
+    let named = || {
+        parts.headers.contains_key(header::UPGRADE)
+            && tokens(&parts.headers).any(|token| token.eq_ignore_ascii_case("upgrade"))
+    };
+    let protocol = parts.extensions.get::<hyper::ext::Protocol>();
+    match parts.version {
+        Version::HTTP_11 if parts.method != Method::CONNECT && named() => Upgrade::Connection,
+        Version::HTTP_2 if parts.method == Method::CONNECT => match protocol {
+            Some(protocol) if protocol.as_str() == "websocket" => Upgrade::Stream,
+            _ => Upgrade::None,
+        },
+        _ => Upgrade::None,
+    }
 }
 
 /// Returns the client's request id when it is sane, else a new one.
@@ -113,7 +132,8 @@ pub(crate) struct Onward<'r> {
     pub(crate) request_id: &'r HeaderValue,
     pub(crate) client: &'r Client,
     pub(crate) forwarded: Forwarded,
-    pub(crate) upgrade: bool,
+    pub(crate) upgrade: Upgrade,
+    pub(crate) random: &'r Random,
 }
 
 /// Writes the headers a replica sees.
@@ -132,20 +152,32 @@ pub(crate) fn onward(inbound: &HeaderMap, onward: &Onward<'_>) -> HeaderMap {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
-    if onward.upgrade {
+    if onward.upgrade != Upgrade::None {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
         for protocol in inbound.get_all(header::UPGRADE) {
             headers.append(header::UPGRADE, protocol.clone());
         }
     }
+    if onward.upgrade == Upgrade::Stream {
+        headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
+        headers.insert(header::SEC_WEBSOCKET_KEY, websocket_key(onward.random));
+    }
     forward(&mut headers, inbound, onward);
     headers
+}
+
+/// Returns 16 bytes in base64. HTTP/2 has no such key; the HTTP/1.1 replica wants one.
+fn websocket_key(random: &Random) -> HeaderValue {
+    let hex = random.hex();
+    // Hex digits are digits of base64 too; `A` ends 16 bytes.
+    let key = format!("{}A==", &hex[..21]);
+    HeaderValue::try_from(key).expect("BUG: digits are a header value")
 }
 
 fn forward(headers: &mut HeaderMap, inbound: &HeaderMap, onward: &Onward<'_>) {
     let client = onward.client;
     let seen = [
-        (FORWARDED_PROTO, HeaderValue::from_static("http")),
+        (FORWARDED_PROTO, client.scheme.clone()),
         (FORWARDED_HOST, onward.authority.header.clone()),
         (FORWARDED_PORT, client.local_port.clone()),
     ];
@@ -228,9 +260,9 @@ pub(crate) fn onward_path(parts: &Parts, place: &Place) -> Result<PathAndQuery, 
 }
 
 /// Rewrites the headers of a replica's answer for the client. Only the edge says that it failed.
-pub(crate) fn homeward(headers: &mut HeaderMap, upgraded: bool) {
+pub(crate) fn homeward(headers: &mut HeaderMap, upgraded: Upgrade) {
     let named = named_by_connection(headers);
-    let protocol = headers.get(header::UPGRADE).filter(|_| upgraded).cloned();
+    let protocol = headers.get(header::UPGRADE).filter(|_| upgraded == Upgrade::Connection).cloned();
     for name in
         [header::CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, ERROR]
     {
@@ -238,6 +270,9 @@ pub(crate) fn homeward(headers: &mut HeaderMap, upgraded: bool) {
     }
     for name in named {
         headers.remove(name);
+    }
+    if upgraded == Upgrade::Stream {
+        headers.remove(header::SEC_WEBSOCKET_ACCEPT);
     }
     if let Some(protocol) = protocol {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));

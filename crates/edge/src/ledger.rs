@@ -9,7 +9,7 @@ use crate::clock;
 use crate::count::{Ending, Subject};
 use crate::failure::{Column, Failure};
 use crate::grpc;
-use crate::headers;
+use crate::headers::{self, Authority};
 use crate::redact;
 use crate::route::{ArmRoutes, TargetRoutes};
 use crate::split::Draw;
@@ -164,6 +164,19 @@ impl Ledger {
         *response.status_mut() = status;
         response.headers_mut().insert(headers::REQUEST_ID, self.request_id.clone());
         self.close(None, None);
+        response
+    }
+
+    /// Sends the client to the same address with TLS. 308: whatever the method, it stays the same.
+    pub(crate) fn redirect(self, authority: &Authority, port: u16, uri: &http::Uri) -> Response<Reply> {
+        let port = if port == 443 { String::new() } else { format!(":{port}") };
+        let path = uri.path_and_query().map_or("/", http::uri::PathAndQuery::as_str);
+        let location = HeaderValue::try_from(format!("https://{}{port}{path}", authority.host));
+        let Ok(location) = location else {
+            return self.refuse(&Failure::BadRequest("its path cannot be redirected"), None);
+        };
+        let mut response = self.reply(StatusCode::PERMANENT_REDIRECT, "this address is served with TLS\n");
+        response.headers_mut().insert(header::LOCATION, location);
         response
     }
 

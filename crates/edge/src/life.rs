@@ -4,13 +4,15 @@
 use crate::access_log::AccessLog;
 use crate::complain::complain;
 use crate::config::EdgeConfig;
-use crate::control::Control;
+use crate::control::{Control, Secured};
 use crate::count::Shard;
+use crate::door::Door;
 use crate::random::Random;
 use crate::repeats::Repeats;
 use crate::sockets::{SocketFile, keep};
 use crate::store::Store;
 use crate::tables::Tables;
+use crate::tls::{self, Tls};
 use crate::worker::{self, Command, Setup};
 use crate::{admin, clock, handover, limits};
 use std::io;
@@ -47,6 +49,13 @@ pub enum EdgeError {
         #[source]
         source: io::Error,
     },
+    #[error("{what}")]
+    Tls {
+        what: String,
+        next: String,
+        #[source]
+        source: io::Error,
+    },
     #[error("start the edge's threads")]
     Threads(#[source] io::Error),
     #[error("keep the edge running: a thread of it ended by itself, which is a bug")]
@@ -55,11 +64,12 @@ pub enum EdgeError {
 
 impl EdgeError {
     /// Says what to do next.
-    pub fn next(&self) -> &'static str {
+    pub fn next(&self) -> &str {
         match self {
             Self::NoListener | Self::Ended => "report this, with what the edge wrote on standard error",
             Self::Store { .. } | Self::Log { .. } => "check the folder's owner, permissions and free space",
             Self::Socket { .. } => "check that no other edge uses this state directory",
+            Self::Tls { next, .. } => next,
             Self::Threads(_) => "raise the limits of open files and processes (`ulimit -n`, `ulimit -u`)",
         }
     }
@@ -128,6 +138,10 @@ impl Edge {
         for complaint in complaints {
             complain(format_args!("cannot {complaint}; left out until the engine sends it again"));
         }
+        let tls = match &config.tls {
+            Some(settings) => Some(Tls::start(settings, &tls::folder(&config.state_dir))?),
+            None => None,
+        };
         let bind = |path: &PathBuf| {
             SocketFile::bind(path).map_err(|source| EdgeError::Socket { path: path.clone(), source })
         };
@@ -143,9 +157,15 @@ impl Edge {
         };
         let (stop, _) = watch::channel(false);
         let (workers_gone, _) = watch::channel(false);
-        let (senders, shards, workers) = start_workers(&config, &tables, access_log, &stop)?;
+        let (senders, shards, workers) = start_workers(&config, &tables, tls.as_ref(), access_log, &stop)?;
+        let secured = tls.map(|tls| {
+            let with_tls = |socket: &&TcpListener| {
+                socket.local_addr().is_ok_and(|address| !config.plain.contains(&address))
+            };
+            Secured { tls, listen: addresses(config.listeners.iter().filter(with_tls)) }
+        });
         let listeners = Arc::new(config.listeners);
-        let parts = Parts { tables, store, senders, shards, sockets: sockets.clone(), listeners };
+        let parts = Parts { tables, store, senders, shards, sockets: sockets.clone(), listeners, secured };
         let control = start_control(parts, &stop, workers_gone.subscribe())?;
         Ok(Self { stop, workers_gone, workers, control, log, sockets })
     }
@@ -180,6 +200,7 @@ type Started = (Vec<mpsc::Sender<Command>>, Vec<Arc<Shard>>, Vec<JoinHandle<bool
 fn start_workers(
     config: &EdgeConfig,
     tables: &Tables,
+    tls: Option<&Arc<Tls>>,
     access_log: Option<AccessLog>,
     stop: &watch::Sender<bool>,
 ) -> Result<Started, EdgeError> {
@@ -190,7 +211,7 @@ fn start_workers(
         let (sender, commands) = mpsc::channel(limits::WORKER_QUEUE);
         let shard = Arc::new(Shard::default());
         let setup = Setup {
-            listeners: share(&config.listeners, index, count).map_err(EdgeError::Threads)?,
+            listeners: share(config, tls, index, count).map_err(EdgeError::Threads)?,
             routes: Arc::clone(&routes),
             commands,
             shard: Arc::clone(&shard),
@@ -208,13 +229,20 @@ fn start_workers(
 }
 
 /// Returns a worker's share of the sockets: every socket has a worker and every worker a socket, whatever their numbers.
-fn share(listeners: &[TcpListener], worker: usize, workers: usize) -> io::Result<Vec<TcpListener>> {
+fn share(
+    config: &EdgeConfig,
+    tls: Option<&Arc<Tls>>,
+    worker: usize,
+    workers: usize,
+) -> io::Result<Vec<(TcpListener, Door)>> {
+    let listeners = &config.listeners;
     let turns = listeners.len().max(workers);
     let own = (0..turns).filter(|turn| turn % workers == worker);
     own.map(|turn| {
         let listener = listeners[turn % listeners.len()].try_clone()?;
         listener.set_nonblocking(true)?;
-        Ok(listener)
+        let door = Door::of(&listener, config, tls)?;
+        Ok((listener, door))
     })
     .collect()
 }
@@ -226,6 +254,7 @@ struct Parts {
     shards: Vec<Arc<Shard>>,
     sockets: [SocketFile; 2],
     listeners: Arc<Vec<TcpListener>>,
+    secured: Option<Secured>,
 }
 
 fn start_control(
@@ -237,9 +266,19 @@ fn start_control(
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         LocalSet::new().block_on(&runtime, async {
             let [admin_socket, handover_socket] = parts.sockets;
-            let listen = addresses(&parts.listeners);
-            let control =
-                Control::new(parts.tables, parts.store, parts.senders, parts.shards, epoch(), listen);
+            let listen = addresses(parts.listeners.iter());
+            if let Some(secured) = &parts.secured {
+                tokio::task::spawn_local(Arc::clone(&secured.tls).watch());
+            }
+            let control = Control::new(
+                parts.tables,
+                parts.store,
+                parts.senders,
+                parts.shards,
+                epoch(),
+                listen,
+                parts.secured,
+            );
             let (orders, queue) = mpsc::channel(limits::ADMIN_QUEUE);
             tokio::task::spawn_local(Rc::clone(&control).obey(queue));
             tokio::task::spawn_local(Rc::clone(&control).close_seconds());
@@ -293,8 +332,8 @@ fn epoch() -> u64 {
     (clock::now().0 << 12 | Random::seeded().next() & 0xfff) & ((1 << 53) - 1)
 }
 
-fn addresses(listeners: &[TcpListener]) -> Vec<String> {
-    let all = listeners.iter().filter_map(|listener| listener.local_addr().ok());
+fn addresses<'l>(listeners: impl Iterator<Item = &'l TcpListener>) -> Vec<String> {
+    let all = listeners.filter_map(|listener| listener.local_addr().ok());
     let mut texts: Vec<String> = all.map(|address| address.to_string()).collect();
     texts.sort();
     texts.dedup();

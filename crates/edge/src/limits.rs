@@ -1,5 +1,6 @@
 //! Names every bound of the edge and says why it has that value. Decides nothing; the rooms that wait or queue read it.
 
+use rollout::names::Millis;
 use std::time::Duration;
 
 /// A request's head arrives within this time of its first byte: slow-loris clients hold a socket no longer.
@@ -10,6 +11,16 @@ pub const CLIENT_IDLE: Duration = Duration::from_secs(75);
 pub const CLIENT_STALL: Duration = Duration::from_secs(60);
 /// The kernel asks a silent client whether it is still there.
 pub const CLIENT_KEEPALIVE: Duration = Duration::from_secs(60);
+/// A PROXY header of version 2 after its first 16 bytes: addresses and some extensions. haproxy sends 536 at most.
+pub const PROXY_HEADER_BYTES: usize = 2048;
+/// A TLS handshake ends within this time of its connection's beginning; a browser needs two round trips.
+pub const CLIENT_HANDSHAKE: Duration = Duration::from_secs(10);
+/// Unfinished handshakes of one worker, a fifth of its connections: who opens connections and says nothing takes no more.
+pub const CLIENT_HANDSHAKES: usize = 4_000;
+/// How often certificates are looked at for newer ones: two calls of the system for each.
+pub const CERTIFICATE_LOOK: Duration = Duration::from_secs(1);
+/// A certificate the edge made for itself is replaced when this little of its year is left.
+pub const SELF_SIGNED_RENEW: Millis = Millis(30 * 24 * 3600 * 1000);
 /// Bytes of one request's head, and of one connection's read buffer. nginx: 4 × 8 KiB.
 pub const CLIENT_HEAD_BYTES: usize = 64 * 1024;
 /// Header fields of one request; hyper answers 431 beyond.
@@ -38,6 +49,13 @@ pub const UPSTREAM_IDLE_CONNECTIONS: usize = 256;
 pub const UPSTREAM_SETTLE: Duration = Duration::from_secs(1);
 /// Bytes read ahead from one replica's connection.
 pub const UPSTREAM_BUFFER: usize = 256 * 1024;
+
+/// Requests at a time on one HTTP/2 connection to a replica; Go's and Java's servers allow 100 to 250 by default.
+pub const UPSTREAM_STREAMS: usize = 100;
+/// Bytes of one answer read ahead from an HTTP/2 replica,
+pub const UPSTREAM_STREAM_WINDOW: u32 = 256 * 1024;
+/// and of all answers on one connection: a slow client holds no more memory than that.
+pub const UPSTREAM_CONNECTION_WINDOW: u32 = 4 * 1024 * 1024;
 
 /// Requests kept waiting by one target's maintenance, over all workers. Each costs a socket and some 10 KiB.
 pub const HELD_REQUESTS: usize = 10_000;

@@ -1,8 +1,11 @@
-//! Accepts connections and serves HTTP/1.1 and HTTP/2 on them. Stops without closing a queue others share.
-//! Refuses nothing; when connections have run out, new ones wait in the backlog.
+//! Accepts connections, with TLS where the door has it, and serves HTTP/1.1 and HTTP/2 on them. Stops without closing a queue others share.
+//! Refuses handshakes beyond a bound; when connections have run out, new ones wait in the backlog.
 
 use crate::client::Client;
 use crate::client_io::ClientIo;
+use crate::client_stream::ClientStream;
+use crate::door::Door;
+use crate::tls::Tls;
 use crate::worker::Worker;
 use crate::{forward, limits};
 use http::Request;
@@ -18,6 +21,7 @@ use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::server::TlsStream;
 
 /// Spawns on the worker's own thread.
 #[derive(Debug, Clone, Copy)]
@@ -32,7 +36,7 @@ impl<F: Future + 'static> Executor<F> for Local {
 }
 
 /// Accepts connections until the stop.
-pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
+pub(crate) async fn accept(worker: Rc<Worker>, door: Rc<Door>, listener: TcpListener) {
     let mut stop = worker.stop.clone();
     loop {
         let permit = Arc::clone(&worker.connections).acquire_owned();
@@ -44,9 +48,9 @@ pub(crate) async fn accept(worker: Rc<Worker>, listener: TcpListener) {
         let (Ok(permit), accepted) = accepted else { return };
         match accepted {
             Ok((stream, peer)) => {
-                let worker = Rc::clone(&worker);
+                let (worker, door) = (Rc::clone(&worker), Rc::clone(&door));
                 tokio::task::spawn_local(async move {
-                    serve(worker, stream, peer).await;
+                    greet(worker, &door, stream, peer).await;
                     drop(permit);
                 });
             }
@@ -64,13 +68,50 @@ fn is_shortage(error: &io::Error) -> bool {
     rustix::io::Errno::from_io_error(error).is_some_and(|errno| shortages.contains(&errno))
 }
 
-async fn serve(worker: Rc<Worker>, stream: TcpStream, peer: SocketAddr) {
+/// Sets a connection up, with TLS where its door has it.
+async fn greet(worker: Rc<Worker>, door: &Door, stream: TcpStream, peer: SocketAddr) {
     // A socket that cannot be set up has just been closed by its client.
     let Ok(local) = stream.local_addr() else { return };
     if prepare(&stream, &worker).is_err() {
         return;
     }
-    let client = Client::new(peer, local);
+    let mut stream = stream;
+    let (mut peer, mut local) = (peer, local);
+    if door.proxies.contains(&peer.ip().to_canonical()) {
+        let header = crate::proxy::read(&mut stream);
+        match tokio::time::timeout(worker.waits.client_handshake, header).await {
+            Ok(Ok(Some(ends))) => (peer, local) = ends,
+            Ok(Ok(None)) => {}
+            // A proxy that does not say whose connection it is.
+            Ok(Err(_)) | Err(_) => return,
+        }
+    }
+    let stream = match &door.tls {
+        None => ClientStream::Plain(stream),
+        Some(tls) => match shake_hands(&worker, tls, stream).await {
+            Some(stream) => ClientStream::Tls(Box::new(stream)),
+            // rustls has told the client why.
+            None => return,
+        },
+    };
+    serve(worker, stream, Client::new(peer, local, door)).await;
+}
+
+async fn shake_hands(worker: &Worker, tls: &Tls, stream: TcpStream) -> Option<TlsStream<TcpStream>> {
+    let Ok(_unfinished) = worker.handshakes.try_acquire() else {
+        tls.note_failed();
+        return None;
+    };
+    match tokio::time::timeout(worker.waits.client_handshake, tls.accept(stream)).await {
+        Ok(accepted) => accepted.ok(),
+        Err(_) => {
+            tls.note_failed();
+            None
+        }
+    }
+}
+
+async fn serve(worker: Rc<Worker>, stream: ClientStream, client: Rc<Client>) {
     let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&client.line), worker.waits));
     let service = {
         let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
@@ -110,7 +151,9 @@ pub(crate) fn builder() -> auto::Builder<Local> {
         .timer(TokioTimer::new())
         .max_concurrent_streams(limits::CLIENT_STREAMS)
         .max_header_list_size(limits::CLIENT_HEAD_BYTES as u32)
-        .keep_alive_interval(limits::CLIENT_PING);
+        .keep_alive_interval(limits::CLIENT_PING)
+        // WebSockets (RFC 8441).
+        .enable_connect_protocol();
     builder
 }
 

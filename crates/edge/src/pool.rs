@@ -5,19 +5,19 @@
 use crate::body::Upload;
 use crate::claim::Replica;
 use crate::limits;
+use crate::multiplex::{Lines, Seat};
+use crate::wire::{Wire, WireIo};
+use http::{Request, Response};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use rustix::net::{RecvFlags, Shutdown};
 use std::cell::RefCell;
 use std::collections::{HashMap, HashSet};
 use std::io;
-use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
-use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 
 /// Which idle connections a request may go on.
@@ -31,122 +31,71 @@ pub(crate) enum Reuse {
     Never,
 }
 
-/// The socket to a replica, shared between hyper's connection task and the pool.
-#[derive(Debug)]
-pub(crate) struct Wire {
-    stream: TcpStream,
-    read: AtomicU64,
-    written: AtomicU64,
+/// What a request is sent with.
+pub(crate) enum Sender {
+    /// A connection of its own.
+    Http1(SendRequest<Upload>),
+    /// A stream beside others.
+    Http2(Seat),
 }
 
-impl Wire {
-    /// Returns the bytes read from and written to the replica so far.
-    pub(crate) fn moved(&self) -> (u64, u64) {
-        (self.read.load(Relaxed), self.written.load(Relaxed))
+impl Sender {
+    /// Sends a request and waits for the head of its answer. Dropped before, it makes hyper close the connection, or
+    /// reset the stream: a late answer can never meet another request.
+    pub(crate) async fn send(
+        &mut self,
+        request: Request<Upload>,
+    ) -> Result<Response<Incoming>, TrySendError<Request<Upload>>> {
+        match self {
+            Self::Http1(sender) => sender.try_send_request(request).await,
+            Self::Http2(seat) => seat.send(request).await,
+        }
     }
 
-    /// Whether nothing waits to be read, not even the end of the stream: what a connection at rest looks like.
-    /// An idle replica has nothing to say, so a readable connection is closed, closing, or out of step.
-    fn is_quiet(&self) -> bool {
-        let mut byte = [0u8; 1];
-        let peeked = rustix::net::recv(&self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
-        matches!(peeked, Err(rustix::io::Errno::WOULDBLOCK))
+    /// Whether it can carry another request now.
+    fn is_ready(&self) -> bool {
+        matches!(self, Self::Http1(sender) if sender.is_ready())
     }
-}
 
-/// hyper's side of the socket.
-struct WireIo(Arc<Wire>);
+    fn is_closed(&self) -> bool {
+        matches!(self, Self::Http1(sender) if sender.is_closed())
+    }
 
-impl AsyncRead for WireIo {
-    fn poll_read(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        loop {
-            ready!(self.0.stream.poll_read_ready(context))?;
-            match self.0.stream.try_read_buf(buffer) {
-                Ok(count) => {
-                    self.0.read.fetch_add(count as u64, Relaxed);
-                    return Poll::Ready(Ok(()));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
+    /// Waits until it can carry another request; false when it never will.
+    async fn ready(&mut self) -> bool {
+        match self {
+            Self::Http1(sender) => sender.ready().await.is_ok(),
+            // Given back by being dropped.
+            Self::Http2(_) => false,
         }
     }
 }
 
-impl WireIo {
-    fn poll_send(
-        &self,
-        context: &mut Context<'_>,
-        send: impl Fn(&TcpStream) -> io::Result<usize>,
-    ) -> Poll<io::Result<usize>> {
-        loop {
-            ready!(self.0.stream.poll_write_ready(context))?;
-            match send(&self.0.stream) {
-                Ok(count) => {
-                    self.0.written.fetch_add(count as u64, Relaxed);
-                    return Poll::Ready(Ok(count));
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Poll::Ready(Err(error)),
-            }
-        }
-    }
-}
-
-impl AsyncWrite for WireIo {
-    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.poll_send(context, |stream| stream.try_write(bytes))
-    }
-
-    fn poll_write_vectored(
-        self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        slices: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        self.poll_send(context, |stream| stream.try_write_vectored(slices))
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        true
-    }
-
-    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
-        match rustix::net::shutdown(&self.0.stream, Shutdown::Write) {
-            // The replica was faster.
-            Ok(()) | Err(rustix::io::Errno::NOTCONN) => Poll::Ready(Ok(())),
-            Err(error) => Poll::Ready(Err(error.into())),
-        }
-    }
-}
-
-/// A connection to a replica, ready for one request at a time.
+/// A connection to a replica, or a stream of one, for one request.
 pub(crate) struct Lease {
-    pub(crate) sender: SendRequest<Upload>,
+    pub(crate) sender: Sender,
     pub(crate) wire: Arc<Wire>,
     /// Whether it has carried a request before.
     pub(crate) used: bool,
 }
 
-/// Connects to a replica.
+/// Connects to a replica that speaks HTTP/1.1.
 pub(crate) async fn connect(replica: &Replica, limit: Duration) -> io::Result<Lease> {
-    let stream = tokio::time::timeout(limit, TcpStream::connect(replica.address)).await??;
-    stream.set_nodelay(true)?;
-    let wire = Arc::new(Wire { stream, read: AtomicU64::new(0), written: AtomicU64::new(0) });
+    let wire = tokio::time::timeout(limit, wire(replica)).await??;
     let io = TokioIo::new(WireIo(Arc::clone(&wire)));
     let mut builder = http1::Builder::new();
     builder.max_buf_size(limits::UPSTREAM_BUFFER);
     let (sender, connection) = builder.handshake(io).await.map_err(io::Error::other)?;
     // Its errors reach whoever waits for the answer; an idle connection that ends is found closed in the pool.
     tokio::task::spawn_local(connection.with_upgrades());
-    Ok(Lease { sender, wire, used: false })
+    Ok(Lease { sender: Sender::Http1(sender), wire, used: false })
+}
+
+/// Opens a socket to a replica.
+pub(crate) async fn wire(replica: &Replica) -> io::Result<Arc<Wire>> {
+    let stream = TcpStream::connect(replica.address).await?;
+    stream.set_nodelay(true)?;
+    Ok(Wire::new(stream))
 }
 
 struct Idle {
@@ -158,6 +107,8 @@ struct Idle {
 #[derive(Default)]
 pub(crate) struct Pool {
     idle: RefCell<HashMap<u64, Vec<Idle>>>,
+    /// Connections that carry several requests at a time.
+    pub(crate) lines: Lines,
 }
 
 impl Pool {
@@ -186,13 +137,16 @@ impl Pool {
     /// Takes a connection back after its answer has ended. It becomes reusable once hyper's task has seen that end too.
     pub(crate) fn put(self: &Rc<Self>, replica: u64, mut lease: Lease) {
         lease.used = true;
+        if matches!(lease.sender, Sender::Http2(_)) {
+            return;
+        }
         if lease.sender.is_ready() {
             self.keep(replica, lease);
         } else if !lease.sender.is_closed() {
             let pool = Rc::clone(self);
             tokio::task::spawn_local(async move {
                 let settled = tokio::time::timeout(limits::UPSTREAM_SETTLE, lease.sender.ready()).await;
-                if let Ok(Ok(())) = settled {
+                if settled == Ok(true) {
                     pool.keep(replica, lease);
                 }
             });
@@ -211,10 +165,12 @@ impl Pool {
     /// Closes the idle connections to replicas that take no new requests, so that these can end.
     pub(crate) fn retain(&self, serving: &HashSet<u64>) {
         self.idle.borrow_mut().retain(|replica, _| serving.contains(replica));
+        self.lines.retain(serving);
     }
 
     /// Closes the connections that have been idle too long.
     pub(crate) fn sweep(&self) {
+        self.lines.sweep();
         self.idle.borrow_mut().retain(|_, stack| {
             stack.retain(|idle| {
                 idle.since.elapsed() < limits::UPSTREAM_IDLE && !idle.lease.sender.is_closed()
@@ -229,6 +185,7 @@ mod tests {
     use super::*;
     use crate::claim::Registry;
     use rollout::names::{ReplicaId, Revision, Target};
+    use rollout::release::Protocol;
     use rollout::routes::Endpoint;
     use std::io::Write;
     use std::net::{TcpListener, TcpStream as Peer};
@@ -238,12 +195,17 @@ mod tests {
     fn at_rest(check: impl FnOnce(&Rc<Pool>, Peer)) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = Endpoint { replica: ReplicaId::new("r"), address: listener.local_addr().unwrap() };
-        let replica = Registry::default().replica(&Target::new("web", "local"), Revision(1), &endpoint);
+        let replica = Registry::default().replica(
+            &Target::new("web", "local"),
+            Revision(1),
+            Protocol::Http1,
+            &endpoint,
+        );
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio::task::LocalSet::new().block_on(&runtime, async {
             let pool = Rc::new(Pool::default());
             let mut lease = connect(&replica, Duration::from_secs(5)).await.unwrap();
-            lease.sender.ready().await.unwrap();
+            assert!(lease.sender.ready().await);
             let (peer, _) = listener.accept().unwrap();
             pool.put(1, lease);
             check(&pool, peer);

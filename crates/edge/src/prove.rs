@@ -3,14 +3,17 @@
 
 use crate::body::{Progress, Upload};
 use crate::exchange::{self, Order};
+use crate::grpc;
 use crate::headers;
 use crate::limits;
 use crate::split;
 use crate::worker::Worker;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, header};
+use http_body_util::Full;
 use manifest::edge::Proof;
 use rollout::names::Target;
+use rollout::release::Protocol;
 use rollout::routes::RouteTable;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,17 +23,26 @@ pub(crate) async fn prove(worker: &Rc<Worker>, target: &Target) -> Result<Proof,
     let known = worker.routes.borrow().target(target).map(Arc::clone);
     let routed = known.ok_or_else(|| format!("the edge has no table of {target}"))?;
     let arm = split::serving(&routed).ok_or_else(|| format!("nothing of {target} serves"))?;
-    let path = routed.routes().health_path.as_deref().unwrap_or("/");
-    let order = Order {
+    let is_grpc = arm.protocol == Protocol::Grpc;
+    let otherwise = if is_grpc { grpc::HEALTH } else { "/" };
+    let path = routed.routes().health_path.as_deref().unwrap_or(otherwise);
+    let mut order = Order {
         target,
         revision: arm.revision,
         method: Method::GET,
         path: PathAndQuery::try_from(path).map_err(|_| format!("`{path}` is not a path"))?,
         headers: heads(worker, routed.routes()),
-        upgrade: false,
+        upgrade: headers::Upgrade::None,
     };
+    let mut body = Upload::Empty;
+    if is_grpc {
+        order.method = Method::POST;
+        order.headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        order.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+        body = Upload::Own(Full::from(grpc::EMPTY_MESSAGE));
+    }
     let progress = Progress::new();
-    let exchanging = exchange::exchange(worker, &order, Upload::Empty, &progress, |_| {});
+    let exchanging = exchange::exchange(worker, &order, body, &progress, |_| {});
     let exchanged = tokio::time::timeout(limits::PROVE, exchanging)
         .await
         .map_err(|_| format!("no answer within {} s", limits::PROVE.as_secs()))?

@@ -6,6 +6,7 @@ use crate::claim::Registry;
 use http::HeaderValue;
 use manifest::edge::EdgeTable;
 use rollout::names::{Release, Revision};
+use rollout::release::Protocol;
 use rollout::routes::{Arm, RouteTable};
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -57,6 +58,7 @@ impl TargetRoutes {
 pub(crate) struct ArmRoutes {
     pub(crate) revision: Revision,
     pub(crate) release: Release,
+    pub(crate) protocol: Protocol,
     pub(crate) balance: Balance,
     pub(crate) release_header: HeaderValue,
     pub(crate) revision_header: HeaderValue,
@@ -68,12 +70,13 @@ impl ArmRoutes {
         let replicas = arm
             .replicas
             .iter()
-            .map(|endpoint| registry.replica(&routes.target, arm.revision, endpoint))
+            .map(|endpoint| registry.replica(&routes.target, arm.revision, arm.protocol, endpoint))
             .collect();
         let header = |text: &str| HeaderValue::from_str(text).ok();
         Self {
             revision: arm.revision,
             release: arm.release.clone(),
+            protocol: arm.protocol,
             balance: Balance::new(replicas),
             release_header: header(arm.release.short()).unwrap_or(HeaderValue::from_static("unprintable")),
             revision_header: HeaderValue::from(arm.revision.0),

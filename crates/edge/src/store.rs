@@ -105,6 +105,25 @@ pub(crate) fn decode(bytes: &[u8]) -> io::Result<Record> {
     Ok(serde_json::from_str(body)?)
 }
 
+/// Makes a folder only its owner may enter, and closes one that was open.
+pub(crate) fn private_folder(folder: &Path) -> io::Result<()> {
+    use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(folder)?;
+    fs::set_permissions(folder, fs::Permissions::from_mode(0o700))
+}
+
+/// Writes a file only its owner may read: all of it, or nothing.
+pub(crate) fn write_private(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let folder = path.parent().ok_or_else(|| io::Error::other("it has no folder"))?;
+    // Made with the mode 0600.
+    let mut file = tempfile::Builder::new().prefix(UNFINISHED).tempfile_in(folder)?;
+    file.write_all(bytes)?;
+    file.as_file().sync_data()?;
+    file.persist(path)?;
+    File::open(folder)?.sync_all()
+}
+
+/// Returns the SHA-256 of some bytes, hex.
 pub(crate) fn checksum(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -2,6 +2,7 @@
 //! Understands none of them.
 
 use crate::claim::Claim;
+use crate::client::Busy;
 use hyper::upgrade::OnUpgrade;
 use hyper_util::rt::TokioIo;
 
@@ -9,7 +10,7 @@ use hyper_util::rt::TokioIo;
 const BUFFER: usize = 8 * 1024;
 
 /// Joins the two sides and holds the claim until they end.
-pub(crate) async fn splice(client: OnUpgrade, replica: OnUpgrade, claim: Claim) {
+pub(crate) async fn splice(client: OnUpgrade, replica: OnUpgrade, claim: Claim, _busy: Option<Busy>) {
     let copying = async {
         let (client, replica) = tokio::try_join!(client, replica).ok()?;
         let (mut client, mut replica) = (TokioIo::new(client), TokioIo::new(replica));

@@ -6,6 +6,7 @@ use crate::access_log::AccessLog;
 use crate::claim::{Claim, Flights};
 use crate::config::{Forwarded, Waits};
 use crate::count::Shard;
+use crate::door::Door;
 use crate::pool::Pool;
 use crate::random::Random;
 use crate::repeats::Repeats;
@@ -33,7 +34,7 @@ pub(crate) enum Command {
 
 /// What a worker is started with.
 pub(crate) struct Setup {
-    pub(crate) listeners: Vec<TcpListener>,
+    pub(crate) listeners: Vec<(TcpListener, Door)>,
     pub(crate) routes: Arc<Routes>,
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) shard: Arc<Shard>,
@@ -61,6 +62,8 @@ pub(crate) struct Worker {
     pub(crate) forwarded: Forwarded,
     pub(crate) stop: watch::Receiver<bool>,
     pub(crate) connections: Arc<Semaphore>,
+    /// TLS handshakes that have not ended.
+    pub(crate) handshakes: Semaphore,
 }
 
 impl Worker {
@@ -114,10 +117,11 @@ async fn live(setup: Setup) -> io::Result<()> {
         forwarded,
         stop,
         connections: Arc::new(Semaphore::new(limits::CLIENT_CONNECTIONS)),
+        handshakes: Semaphore::new(limits::CLIENT_HANDSHAKES),
     });
-    for socket in listeners {
+    for (socket, door) in listeners {
         let socket = tokio::net::TcpListener::from_std(socket)?;
-        tokio::task::spawn_local(listener::accept(Rc::clone(&worker), socket));
+        tokio::task::spawn_local(listener::accept(Rc::clone(&worker), Rc::new(door), socket));
     }
     tokio::task::spawn_local(drain::watch(Rc::clone(&worker)));
     tokio::task::spawn_local(sweep(Rc::clone(&worker)));

@@ -11,6 +11,7 @@ use drivers::platform::{Platform, PlatformError};
 use manifest::edge::{Accepted, EdgeTable};
 use rollout::change::{Change, Ended, TaskId};
 use rollout::names::{Generation, Millis, Target};
+use rollout::release::Protocol;
 use rollout::routes::RouteTable;
 use std::future::Future;
 use std::net::SocketAddr;
@@ -46,7 +47,9 @@ impl<P: Platform> Executor<P> {
     pub fn begin(&self, act: Act) {
         match act {
             Act::Make { change, at, claim } => self.make(change, at, claim),
-            Act::Ask { id, address, path, within } => self.ask(id, address, path, within),
+            Act::Ask { id, address, protocol, path, within } => {
+                self.ask(id, (address, protocol), path, within)
+            }
             Act::Publish { routes, at, claim } => self.publish(*routes, at, claim),
             Act::Withdraw { at, claim } => self.withdraw(at, claim),
             Act::LookAgain { at } => self.look_again(at),
@@ -97,10 +100,10 @@ impl<P: Platform> Executor<P> {
     }
 
     /// Asks a replica for a path, once.
-    fn ask(&self, id: TaskId, address: SocketAddr, path: String, within: Millis) {
+    fn ask(&self, id: TaskId, (address, protocol): (SocketAddr, Protocol), path: String, within: Millis) {
         let board = self.board.clone();
         self.spawn(async move {
-            let answer = match ask_tcp(address, &path, Duration::from_millis(within.0)).await {
+            let answer = match ask_tcp(address, protocol, &path, Duration::from_millis(within.0)).await {
                 Ok(status) if status.as_u16() < 400 => (Ended::Code(0), String::new()),
                 Ok(status) => (Ended::Code(1), format!("GET {path} was answered {status}")),
                 Err(error) => (Ended::TimedOut, format!("GET {path}: {error}")),

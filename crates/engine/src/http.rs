@@ -1,9 +1,12 @@
-//! Asks one question over HTTP/1.1: a connection, a request, an answer, within a deadline. Retries nothing.
+//! Asks one question over HTTP, in the protocol of whom is asked: a connection, a request, an answer, within a deadline. Retries nothing.
+
+mod http2;
 
 use bytes::Bytes;
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::rt::TokioIo;
+use rollout::release::Protocol;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::time::Duration;
@@ -23,13 +26,24 @@ pub enum AskError {
     Failed(String),
 }
 
-/// Asks over TCP; returns the status and drops the body.
-pub async fn ask_tcp(address: SocketAddr, path: &str, within: Duration) -> Result<StatusCode, AskError> {
+/// Asks over TCP in the replica's protocol; returns the status and drops the body.
+pub async fn ask_tcp(
+    address: SocketAddr,
+    protocol: Protocol,
+    path: &str,
+    within: Duration,
+) -> Result<StatusCode, AskError> {
     let question = async {
         let stream = TcpStream::connect(address).await.map_err(failed)?;
-        let request = request(Method::GET, path, &address.to_string(), Bytes::new())?;
-        let (status, _) = exchange(stream, request).await?;
-        Ok(status)
+        match protocol {
+            Protocol::Http1 => {
+                let request = request(Method::GET, path, &address.to_string(), Bytes::new())?;
+                let (status, _) = exchange(stream, request).await?;
+                Ok(status)
+            }
+            Protocol::H2c => http2::get(stream, &address.to_string(), path).await,
+            Protocol::Grpc => http2::check(stream, &address.to_string(), path).await,
+        }
     };
     timeout(within, question).await.map_err(|_| AskError::Late(within))?
 }

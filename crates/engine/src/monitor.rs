@@ -7,8 +7,9 @@ use crate::run::Message;
 use crate::sight::Seen;
 use rollout::judge::ProbeCounts;
 use rollout::machine::{MonitorAnswer, MonitorRound, State};
-use rollout::names::{Millis, Revision};
+use rollout::names::Millis;
 use rollout::plan::{Monitor, MonitorAsk, MonitorCheck};
+use rollout::release::{Placed, Protocol};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,13 +29,16 @@ pub struct Asker {
     pub clock: Arc<Clock>,
 }
 
+/// Whom to ask, and in what.
+type End = (SocketAddr, Protocol);
+
 impl Asker {
     /// Asks the named checks, round after round, whenever a candidate is watched; until the target ends.
     pub async fn ask_checks(mut self) {
         let mut round = 0;
         loop {
             let monitor = self.state.borrow_and_update().deployment.as_ref().and_then(|running| {
-                running.monitor(self.clock.now()).map(|monitor| (running.candidate.revision, monitor.clone()))
+                running.monitor(self.clock.now()).map(|monitor| (running.candidate.clone(), monitor.clone()))
             });
             let Some((candidate, monitor)) = monitor else {
                 if self.state.changed().await.is_err() {
@@ -43,7 +47,7 @@ impl Asker {
                 continue;
             };
             let began = tokio::time::Instant::now();
-            let answers = self.round(candidate, &monitor, round).await;
+            let answers = self.round(&candidate, &monitor, round).await;
             round += 1;
             if self.mailbox.send(Message::Answers(answers)).await.is_err() {
                 return;
@@ -52,9 +56,9 @@ impl Asker {
         }
     }
 
-    async fn round(&self, candidate: Revision, monitor: &Monitor, round: usize) -> MonitorRound {
-        let stable = self.state.borrow().stable.as_ref().map(|placed| placed.revision);
-        let ends = [self.replica(Some(candidate), round), self.replica(stable, round)];
+    async fn round(&self, candidate: &Placed, monitor: &Monitor, round: usize) -> MonitorRound {
+        let stable = self.state.borrow().stable.clone();
+        let ends = [self.replica(Some(candidate), round), self.replica(stable.as_ref(), round)];
         let checks = monitor.checks.iter().filter_map(|check| match &check.ask {
             MonitorAsk::Url(path) => Some(answer(check, path, ends)),
             // Counted by the edge: the core knows it.
@@ -63,12 +67,12 @@ impl Asker {
         MonitorRound { answers: futures_util::future::join_all(checks).await }
     }
 
-    /// Returns one running replica of a revision, another one each time.
-    fn replica(&self, revision: Option<Revision>, round: usize) -> Option<SocketAddr> {
+    /// Returns one running replica of a release, another one each time.
+    fn replica(&self, placed: Option<&Placed>, round: usize) -> Option<End> {
         let seen = self.seen.borrow();
-        let running: Vec<_> = seen.world.presence(revision?).running().collect();
+        let running: Vec<_> = seen.world.presence(placed?.revision).running().collect();
         let chosen = running.get(round % running.len().max(1))?;
-        Some(chosen.1.address)
+        Some((chosen.1.address, placed?.spec.health.protocol))
     }
 
     /// Sends synthetic requests to a candidate that gets few others; until the target ends.
@@ -77,7 +81,7 @@ impl Asker {
         loop {
             let probed = self.state.borrow_and_update().deployment.as_ref().and_then(|running| {
                 let probes = running.wants_probes()?.clone();
-                Some((running.candidate.revision, probes, running.judge.candidate_requests()))
+                Some((running.candidate.clone(), probes, running.judge.candidate_requests()))
             });
             let Some((candidate, probes, requests)) = probed else {
                 before = 0;
@@ -87,8 +91,8 @@ impl Asker {
                 continue;
             };
             let thin = requests.saturating_sub(std::mem::replace(&mut before, requests)) < THIN_BELOW;
-            if let Some(address) = self.replica(Some(candidate), round).filter(|_| thin) {
-                let status = ask_tcp(address, &probes.path, PROBE_WITHIN).await;
+            if let Some((address, protocol)) = self.replica(Some(&candidate), round).filter(|_| thin) {
+                let status = ask_tcp(address, protocol, &probes.path, PROBE_WITHIN).await;
                 let failed = u64::from(!status.is_ok_and(|status| status.as_u16() < 500));
                 round += 1;
                 if self.mailbox.send(Message::Probed(ProbeCounts { asked: 1, failed })).await.is_err() {
@@ -101,7 +105,7 @@ impl Asker {
 }
 
 /// Asks one check of both versions.
-async fn answer(check: &MonitorCheck, path: &str, ends: [Option<SocketAddr>; 2]) -> MonitorAnswer {
+async fn answer(check: &MonitorCheck, path: &str, ends: [Option<End>; 2]) -> MonitorAnswer {
     let [candidate, stable] = ends;
     let (candidate, stable) =
         tokio::join!(ask(candidate, path, check.deadline), ask(stable, path, check.deadline));
@@ -113,8 +117,9 @@ async fn answer(check: &MonitorCheck, path: &str, ends: [Option<SocketAddr>; 2])
     }
 }
 
-async fn ask(address: Option<SocketAddr>, path: &str, deadline: Millis) -> Option<Result<(), String>> {
-    Some(match ask_tcp(address?, path, duration(deadline)).await {
+async fn ask(end: Option<End>, path: &str, deadline: Millis) -> Option<Result<(), String>> {
+    let (address, protocol) = end?;
+    Some(match ask_tcp(address, protocol, path, duration(deadline)).await {
         Ok(status) if (200..400).contains(&status.as_u16()) => Ok(()),
         Ok(status) => Err(format!("answered {}", status.as_u16())),
         Err(error) => Err(error.to_string()),

@@ -6,6 +6,7 @@ use crate::sight::Seen;
 use rollout::change::{Change, TaskId, changes};
 use rollout::machine::{State, WantedTask, World};
 use rollout::names::{Generation, Millis, ReplicaId, Revision};
+use rollout::release::Protocol;
 use rollout::routes::RouteTable;
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -16,6 +17,7 @@ const RELAUNCH_MAX: Millis = Millis::seconds(30);
 
 /// One thing to begin.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "a handful at a time, each taken apart at once")]
 pub enum Act {
     Make {
         change: Change,
@@ -25,6 +27,7 @@ pub enum Act {
     Ask {
         id: TaskId,
         address: SocketAddr,
+        protocol: Protocol,
         path: String,
         within: Millis,
     },
@@ -110,8 +113,11 @@ fn ask(state: &State, tasks: &[WantedTask], seen: &Seen, board: &mut Board, acts
         let WantedTask::Ask { id, revision, path, deadline } = task else { continue };
         let Some((_, replica)) = seen.world.presence(*revision).ready().next() else { continue };
         if board.claim_question(id) {
-            let address = replica.address;
-            acts.push(Act::Ask { id: id.clone(), address, path: path.clone(), within: *deadline });
+            let candidate = running.map(|running| &running.candidate);
+            let placed = candidate.filter(|placed| placed.revision == *revision);
+            let protocol = placed.map(|placed| placed.spec.health.protocol).unwrap_or_default();
+            let (address, path) = (replica.address, path.clone());
+            acts.push(Act::Ask { id: id.clone(), address, protocol, path, within: *deadline });
         }
     }
 }

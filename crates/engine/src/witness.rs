@@ -5,6 +5,7 @@ use crate::http::ask_tcp;
 use futures_util::future::join_all;
 use rollout::judge::Record;
 use rollout::machine::{State, World};
+use rollout::release::Protocol;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -20,6 +21,7 @@ const ANSWER_WITHIN: Duration = Duration::from_millis(700);
 pub struct Witness {
     replicas: Vec<SocketAddr>,
     path: String,
+    protocol: Protocol,
     within: Duration,
 }
 
@@ -37,12 +39,18 @@ impl Witness {
         let running = world.presence(placed.revision).running();
         let replicas: Vec<_> = running.map(|(_, replica)| replica.address).take(REPLICAS_MAX).collect();
         let within = Duration::from_millis(placed.spec.health.timeout.0).min(ANSWER_WITHIN);
-        (!replicas.is_empty()).then_some(Self { replicas, path, within })
+        (!replicas.is_empty()).then_some(Self {
+            replicas,
+            path,
+            protocol: placed.spec.health.protocol,
+            within,
+        })
     }
 
     /// Tells whether none of the replicas is ready in this moment.
     pub async fn is_unwell(&self) -> bool {
-        let asked = self.replicas.iter().map(|address| ask_tcp(*address, &self.path, self.within));
+        let asked =
+            self.replicas.iter().map(|address| ask_tcp(*address, self.protocol, &self.path, self.within));
         let is_well =
             |answer: &Result<http::StatusCode, _>| answer.as_ref().is_ok_and(|status| status.as_u16() < 400);
         !join_all(asked).await.iter().any(is_well)

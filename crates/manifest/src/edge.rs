@@ -8,7 +8,7 @@
 //! | `GET /v1/samples?epoch=E&after=SEQ&wait_ms=N` | 200 list of `meter::wire::SecondRecord`, waiting up to N ms for the first |
 //! | `POST /v1/prove` with [`ProofRequest`] | 200 [`Proof`] |
 
-use rollout::names::{Generation, Release, ReplicaId, Revision, Target};
+use rollout::names::{Generation, Millis, Release, ReplicaId, Revision, Target};
 use rollout::routes::RouteTable;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -54,6 +54,33 @@ pub struct EdgeState {
     pub listen: Vec<String>,
     pub tables: Vec<EdgeTable>,
     pub in_flight: Vec<InFlight>,
+    /// None: no address has TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsState>,
+}
+
+/// The certificates in use, and what became of handshakes since the edge started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct TlsState {
+    /// The addresses that have it.
+    pub listen: Vec<String>,
+    pub certificates: Vec<CertificateState>,
+    pub handshakes: u64,
+    /// Of these, resumed sessions.
+    pub resumed: u64,
+    /// Refused, broken off or too slow.
+    pub failed: u64,
+}
+
+/// One certificate.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct CertificateState {
+    /// Its file, or `self-signed`.
+    pub source: String,
+    pub names: Vec<String>,
+    pub not_after: Option<Millis>,
+    /// Why a newer one could not be taken up; the one before serves.
+    pub problem: Option<String>,
 }
 
 /// Requests now in flight on one replica. A replica without any has no row.

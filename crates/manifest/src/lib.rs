@@ -7,6 +7,7 @@ pub mod edge;
 pub mod infra;
 pub mod overrides;
 pub mod service;
+pub mod tls;
 pub mod units;
 
 mod default;

@@ -9,6 +9,7 @@ use crate::sections::service::Claim;
 use crate::sections::{ROOT, environment, infra, service};
 use crate::service::{EnvironmentConfig, Manifest, ServiceConfig};
 use crate::syntax;
+use crate::tls::Tls;
 use crate::values::nearest;
 use std::collections::{BTreeMap, BTreeSet};
 use toml::Spanned;
@@ -191,9 +192,19 @@ fn view(reader: &Reader, root: &DeTable<'_>, pass: Pass<'_>) -> Option<Manifest>
             read.config
         })
         .collect();
+    let config = with_names(config, &services);
     let infra = Infra { place, ..infra::read(&fields, containers) };
     require_ports(reader, &config, ports_span, &services);
     Some(Manifest { environment: config, services, infra })
+}
+
+/// A certificate the edge makes for itself is for the hosts of all services.
+fn with_names(mut config: EnvironmentConfig, services: &[ServiceConfig]) -> EnvironmentConfig {
+    if let Some(Tls::SelfSigned { names }) = &mut config.tls {
+        let hosts: BTreeSet<&String> = services.iter().flat_map(|service| &service.target.hosts).collect();
+        *names = hosts.into_iter().cloned().collect();
+    }
+    config
 }
 
 /// Returns the whole file as an environment sees it: its overrides lie over the services.

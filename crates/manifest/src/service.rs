@@ -2,12 +2,13 @@
 //! The shape in which intent travels from the command line to the engine; `parse` makes it from text.
 
 use crate::infra::Infra;
+use crate::tls::Tls;
 use rollout::plan::{RolloutSettings, TargetSettings};
 use rollout::release::{Health, Resources};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::path::PathBuf;
 
 /// A manifest, read for one environment.
@@ -31,6 +32,32 @@ pub struct EnvironmentConfig {
     pub ports: (u16, u16),
     /// Where the read-only API listens; port 0: any.
     pub api: SocketAddr,
+    /// Absent: every address is one without TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<Tls>,
+    /// Addresses without TLS beside those of `listen`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub listen_http: Vec<SocketAddr>,
+    /// Whether those only send clients to the others.
+    #[serde(default = "yes")]
+    pub redirect: bool,
+    /// Proxies in front that say whose connection it is by the PROXY protocol.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub proxy_protocol: Vec<IpAddr>,
+}
+
+const fn yes() -> bool {
+    true
+}
+
+impl EnvironmentConfig {
+    /// Returns every address users are served at. Those whose port is known go first, so that one of any port takes
+    /// none of theirs from a predecessor.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        let mut all: Vec<SocketAddr> = self.listen.iter().chain(&self.listen_http).copied().collect();
+        all.sort_by_key(|address| address.port() == 0);
+        all
+    }
 }
 
 /// One service.

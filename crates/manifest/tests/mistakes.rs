@@ -504,6 +504,16 @@ refusals! {
         "port 8080, where `listen` is by default, lies in the range of the replicas: contains 8080; write `listen` with another port, or another range";
     every_replica_and_its_twin_get_a_port: "replicas = 3\n[environment.local]\nports = \"30000-30004\"" =>
         "the range of 5 ports is too small for the replicas: 6 are needed: each replica, and its twin during a rollout; write a larger range, or fewer `replicas`";
+    a_key_of_a_certificate_is_not_forgotten: "[environment.local]\ntls = { cert = \"a.pem\" }" =>
+        "`environment.local.tls.key` is missing: it belongs here; write `key = \"tls/key.pem\"`";
+    a_certificate_of_our_own_has_one_word: "[environment.local]\ntls = \"self\"" =>
+        "`environment.local.tls` is not \"self-signed\" or a table: no such choice; write \"self-signed\"";
+    addresses_without_tls_are_beside_others: "[environment.local]\nlisten_http = \"127.0.0.1:80\"" =>
+        "`environment.local.listen_http` is there without `tls`: without it every address is one without TLS; write `tls = \"self-signed\"` or a table of files beside it, or move it to `listen`";
+    an_address_without_tls_is_known: "[environment.local]\ntls = \"self-signed\"\nlisten_http = \"127.0.0.1:0\"" =>
+        "`environment.local.listen_http` takes any free port: port 0 cannot be told from those of `listen`; write a port, as \"127.0.0.1:8080\"";
+    an_address_has_tls_or_not: "[environment.local]\ntls = \"self-signed\"\nlisten_http = \"127.0.0.1:8080\"" =>
+        "`listen` and `listen_http` want the same address: 127.0.0.1:8080; write \"127.0.0.1:8443\" or another address for `listen`";
     the_api_stays_on_loopback: "[environment.local]\napi = \"0.0.0.0:9000\"" =>
         "`environment.local.api` beyond loopback is not yet supported: it would be readable by everyone, without TLS; write \"127.0.0.1:9000\"; reach it through an SSH tunnel";
     the_api_leaves_the_edge_its_default_port: "[environment.local]\napi = \"127.0.0.1:8080\"" =>
@@ -537,7 +547,7 @@ fn texts_of_infrastructure_are_checked_where_they_are_read() {
 fn every_key_that_comes_later_is_refused_by_name() {
     let service = ["image = \"a\"", "secrets = [\"A\"]", "contract = []", "guard = {}"];
     let root = ["alarm.high_cpu = {}", "notify.slack = {}"];
-    let environment = ["tls = {}", "platform = \"ecs\"", "platform = \"container-apps\""];
+    let environment = ["platform = \"ecs\"", "platform = \"container-apps\""];
     let texts = (service.iter().map(|line| format!("{LEAST}{line}\n")))
         .chain(root.iter().map(|line| format!("{line}\n{LEAST}")))
         .chain(environment.iter().map(|line| format!("{LEAST}[environment.local]\n{line}\n")));

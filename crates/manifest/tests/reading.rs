@@ -300,3 +300,23 @@ fn r12_a_malformed_manifest_is_refused_with_a_message_and_fixing_it_recovers() {
     let fixed = broken.replace("max = 2", "max = 3");
     assert_eq!(read(&fixed).services[0].target.replicas.max, 3);
 }
+
+#[test]
+fn e20_an_environment_has_certificates_from_files_or_one_of_its_own() {
+    use manifest::tls::{CertificateFiles, Tls};
+    let service = "[service.web]\ncommand = [\"./web\"]\nhosts = [\"b.example\", \"a.example\"]\n";
+    let read = |text: &str| {
+        let manifest = parse(&format!("{service}[environment.local]\n{text}"), "medeclipse.toml", "local");
+        manifest.unwrap_or_else(|errors| panic!("{}", errors.render(Color::Never))).environment
+    };
+    let files = |cert: &str, key: &str| CertificateFiles { cert: cert.into(), key: key.into() };
+
+    let own = read("tls = \"self-signed\"\nlisten_http = [\"127.0.0.1:80\"]\nredirect = false\n");
+    let names = vec!["a.example".to_owned(), "b.example".to_owned()];
+    assert_eq!(own.tls, Some(Tls::SelfSigned { names }));
+    assert_eq!((own.listen_http.len(), own.redirect, own.addresses().len()), (1, false, 2));
+    let several =
+        read("tls = { cert = \"a.pem\", key = \"a.key\", more = [{ cert = \"b.pem\", key = \"b.key\" }] }");
+    assert_eq!(several.tls, Some(Tls::Files(vec![files("a.pem", "a.key"), files("b.pem", "b.key")])));
+    assert_eq!(read("").tls, None);
+}

@@ -29,6 +29,25 @@ pub struct Resources {
     pub memory_bytes: Option<u64>,
 }
 
+/// What a replica speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    #[default]
+    Http1,
+    /// HTTP/2 without TLS, known before the first byte (RFC 9113, 3.3).
+    H2c,
+    /// HTTP/2 without TLS; asked for its health as gRPC does.
+    Grpc,
+}
+
+impl Protocol {
+    // By reference because serde asks that way.
+    pub fn is_http1(&self) -> bool {
+        *self == Self::Http1
+    }
+}
+
 /// How a replica is asked whether it is well.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Health {
@@ -40,6 +59,9 @@ pub struct Health {
     pub timeout: Millis,
     /// How long a replica may take until it is first ready.
     pub start: Millis,
+    /// What it is asked in, which is what it speaks with users too.
+    #[serde(default, skip_serializing_if = "Protocol::is_http1")]
+    pub protocol: Protocol,
 }
 
 impl Default for Health {
@@ -50,6 +72,7 @@ impl Default for Health {
             interval: Millis::seconds(1),
             timeout: Millis(500),
             start: Millis::seconds(60),
+            protocol: Protocol::Http1,
         }
     }
 }

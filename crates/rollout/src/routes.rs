@@ -2,6 +2,7 @@
 //! Knows no socket; `edge` reads it, `engine` makes it from the state and the replicas that are ready.
 
 use crate::names::{Label, Millis, Release, ReplicaId, Revision, Target, Weight};
+use crate::release::Protocol;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -55,6 +56,9 @@ pub struct Arm {
     #[serde(default)]
     pub label: Option<Label>,
     pub replicas: Vec<Endpoint>,
+    /// What they speak.
+    #[serde(default, skip_serializing_if = "Protocol::is_http1")]
+    pub protocol: Protocol,
 }
 
 /// One ready replica.

@@ -13,7 +13,7 @@ pub fn addresses(context: &Context, environment: &EnvironmentConfig) -> Vec<Find
     if lock::holder(&context.paths).is_some() {
         return vec![Finding::fine("addresses", "the environment is up and has them")];
     }
-    environment.listen.iter().map(|address| one_address(*address)).collect()
+    environment.addresses().into_iter().map(one_address).collect()
 }
 
 fn one_address(address: SocketAddr) -> Finding {
@@ -174,6 +174,10 @@ mod tests {
             listen: Vec::new(),
             ports,
             api: "127.0.0.1:0".parse().unwrap(),
+            tls: None,
+            listen_http: Vec::new(),
+            redirect: true,
+            proxy_protocol: Vec::new(),
         };
 
         assert_eq!(replica_ports(&environment((1, 65535))).result, Result::Finding);

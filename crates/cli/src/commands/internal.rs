@@ -29,7 +29,9 @@ pub enum Role {
 
 pub fn run(args: Args, globals: &Globals) -> Result<u8, Failure> {
     match args.role {
-        Role::Edge => daemon("edge", globals, |context, _| rooms::run_edge(&context.paths)),
+        Role::Edge => {
+            daemon("edge", globals, |context, environment| rooms::run_edge(&context.paths, environment))
+        }
         Role::Engine { fresh } => daemon("engine", globals, |context, environment| {
             rooms::run_engine(&context.paths, environment, fresh)
         }),

@@ -10,7 +10,7 @@ use crate::supervisor::start::Heritage;
 use crate::supervisor::upgrade::{Checked, FORM};
 use crate::supervisor::{self, Supervisor, Up, child, lock};
 use crate::{events, output, units};
-use engine::api::wire::Status;
+use engine::api::wire::{EdgeStatus, Status};
 use rollout::names::Millis;
 use std::net::SocketAddr;
 use std::process::{Child, Stdio};
@@ -275,7 +275,7 @@ fn announce(context: &Context, up: &Up) {
     if context.quiet {
         return;
     }
-    let addresses: Vec<String> = up.addresses.iter().map(|address| format!("http://{address}")).collect();
+    let addresses: Vec<String> = up.status.edge.iter().flat_map(EdgeStatus::urls).collect();
     output::told(&format!("{} is up", up.status.environment));
     output::told(&format!("  serves  {}", addresses.join("  ")));
     output::told(&format!("  api     {}", up.status.api));

@@ -70,6 +70,13 @@ pub fn status(status: &Status) -> String {
         leads.unwrap_or_default(),
         versions(status)
     ));
+    for certificate in
+        status.edge.iter().filter_map(|edge| edge.tls.as_ref()).flat_map(|tls| &tls.certificates)
+    {
+        if let Some(problem) = &certificate.problem {
+            text.push_str(&format!("certificate {}: {problem}\n", certificate.source));
+        }
+    }
     if status.services.is_empty() {
         text.push_str("\nno service yet: deploy one with `medeclipse deploy`\n");
     }

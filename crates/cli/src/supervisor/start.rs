@@ -36,7 +36,8 @@ impl Supervisor {
             // It has the addresses and cannot hand them over: users wait for a moment rather than for ever.
             edge.end(OLD_EDGE_MAX).await.map_err(|error| not_replaced(paths, Who::Edge, &error))?;
         }
-        let listeners = listeners::open(&manifest.environment.listen, std::mem::take(&mut left.listeners))?;
+        let listeners =
+            listeners::open(&manifest.environment.addresses(), std::mem::take(&mut left.listeners))?;
         write_environment(paths, &manifest.environment)?;
         Self::assemble(paths, lock, left, listeners, say)
     }

@@ -19,6 +19,7 @@ mod load;
 mod maintenance;
 mod state;
 mod supervisor;
+mod tls;
 
 use harness::{Env, Ran, eventually};
 use serde_json::Value;

@@ -147,7 +147,12 @@ pub fn status() -> Status {
             lease_epoch: 1,
         },
         api: "http://127.0.0.1:9".into(),
-        edge: Some(EdgeStatus { pid: 4243, version: "0.1.0".into(), listen: vec!["127.0.0.1:8080".into()] }),
+        edge: Some(EdgeStatus {
+            pid: 4243,
+            version: "0.1.0".into(),
+            listen: vec!["127.0.0.1:8080".into()],
+            tls: None,
+        }),
         repaired: Vec::new(),
         services: vec![ServiceStatus {
             service: "web".into(),

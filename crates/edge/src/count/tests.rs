@@ -5,6 +5,7 @@ use crate::claim::Registry;
 use crate::random::Random;
 use meter::wire::SecondRecord;
 use rollout::names::{ReplicaId, Target};
+use rollout::release::Protocol;
 use rollout::routes::Endpoint;
 use std::hint::black_box;
 use std::time::Instant;
@@ -86,7 +87,7 @@ impl Traffic {
                 replica: ReplicaId::new(format!("web-41-{number}")),
                 address: ([127, 0, 0, 1], number).into(),
             };
-            registry.replica(&target, Revision(41), &at)
+            registry.replica(&target, Revision(41), Protocol::Http1, &at)
         };
         let replicas = vec![replica(1), replica(2)];
         let routes = ["/", "/api/appointments", "/api/appointments/{id}", "/api/patients/{id}", "/api/slots"];

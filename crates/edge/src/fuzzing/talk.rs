@@ -3,8 +3,10 @@
 use crate::client::Client;
 use crate::client_io::ClientIo;
 use crate::config::{Forwarded, Waits};
+use crate::door::Door;
 use crate::headers::{self, Onward};
 use crate::listener;
+use crate::random::Random;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -76,7 +78,7 @@ pub(super) fn serve(input: &[u8]) -> Vec<Taken> {
 
 async fn talk(input: Vec<u8>) -> Vec<Taken> {
     let address: SocketAddr = ([127, 0, 0, 1], 80).into();
-    let client = Client::new(address, address);
+    let client = Client::new(address, address, &Door::default());
     let piece = PIECES[input.len() % PIECES.len()];
     let io = ClientIo::new(Script { input, at: 0, piece }, Arc::clone(&client.line), Waits::default());
     let seen: Rc<RefCell<Vec<Taken>>> = Rc::default();
@@ -109,7 +111,8 @@ async fn answer(
         request_id: &HeaderValue::from_static("1"),
         client: &client,
         forwarded: Forwarded::Replaced,
-        upgrade: headers::wants_upgrade(&parts),
+        upgrade: headers::asked_upgrade(&parts),
+        random: &Random::seeded(),
     };
     let taken = Taken {
         method: parts.method.to_string(),

@@ -1,13 +1,32 @@
 //! Requests that two parsers could read in two ways, and clients that hold on.
 
 use crate::support::replica::Replica;
+use crate::support::tls::{Pair, connector};
 use crate::support::{Bench, Table};
+use edge::EdgeConfig;
+use manifest::tls::{CertificateFiles, Tls};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 async fn bench() -> (Bench, Replica) {
+    bench_with(|_| {}).await
+}
+
+/// The same, but every client speaks TLS.
+async fn tls_bench() -> (Bench, Replica) {
+    let pair = Pair::of(&["a"]);
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = pair.write(folder.path(), "a");
+    let settings = Tls::Files(vec![CertificateFiles { cert, key }]);
+    let (mut bench, web) = bench_with(|config| config.tls = Some(settings)).await;
+    bench.trust = Some((connector(&[&pair.cert], &["http/1.1"]), "a".to_owned()));
+    (bench, web)
+}
+
+async fn bench_with(adjust: impl FnOnce(&mut EdgeConfig)) -> (Bench, Replica) {
     let bench = Bench::start_with(|config| {
+        adjust(config);
         config.waits.client_head = Duration::from_millis(300);
         config.waits.client_idle = Duration::from_millis(900);
         config.waits.client_stall = Duration::from_millis(400);
@@ -19,7 +38,17 @@ async fn bench() -> (Bench, Replica) {
 
 #[tokio::test]
 async fn ambiguous_requests_are_refused_before_a_replica_sees_them() {
-    let (bench, web) = bench().await;
+    refuse_ambiguous(&bench().await).await;
+}
+
+#[tokio::test]
+async fn e20_ambiguous_requests_are_refused_over_tls_too() {
+    let place = tls_bench().await;
+    refuse_ambiguous(&place).await;
+    find_two_lengths(&place).await;
+}
+
+async fn refuse_ambiguous((bench, web): &(Bench, Replica)) {
     for (name, head) in [
         ("two hosts", "GET / HTTP/1.1\r\nHost: a\r\nHost: a\r\n\r\n"),
         ("no host", "GET / HTTP/1.1\r\n\r\n"),
@@ -56,7 +85,10 @@ async fn ambiguous_requests_are_refused_before_a_replica_sees_them() {
 
 #[tokio::test]
 async fn two_lengths_are_found_behind_other_requests_of_the_connection() {
-    let (bench, web) = bench().await;
+    find_two_lengths(&bench().await).await;
+}
+
+async fn find_two_lengths((bench, web): &(Bench, Replica)) {
     let talk = "POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 3\r\n\r\nabc\
         POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n\r\n\
         POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 4\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n\

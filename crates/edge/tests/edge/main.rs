@@ -4,6 +4,7 @@
 mod counts;
 mod drain;
 mod hostile;
+mod http2;
 mod maintenance;
 mod process;
 mod restart;
@@ -12,4 +13,5 @@ mod splits;
 mod streams;
 mod support;
 mod switches;
+mod tls;
 mod upstream;

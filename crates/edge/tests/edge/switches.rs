@@ -1,10 +1,18 @@
 //! The promise of the house: a switch drops nothing.
 
+use crate::support::http2_over;
 use crate::support::replica::Replica;
+use crate::support::tls::{Pair, connector};
 use crate::support::{Bench, Client, Table, total, total_errors};
+use bytes::Bytes;
+use http::Request;
+use http_body_util::{BodyExt, Full};
+use hyper::client::conn::http2::SendRequest;
+use manifest::tls::{CertificateFiles, Tls};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
 use std::time::Instant;
+use tokio::task::JoinSet;
 
 const CLIENTS: usize = 32;
 const SWITCHES: u64 = 100;
@@ -41,18 +49,90 @@ async fn load(mut client: Client, posts: bool, done: Arc<AtomicBool>, tally: Arc
     }
 }
 
+/// Opens a stream of its own for every request of one connection, GET and POST in turn.
+async fn load_http2(mut sender: SendRequest<Full<Bytes>>, done: Arc<AtomicBool>, tally: Arc<Tally>) {
+    for n in 0u64.. {
+        if done.load(SeqCst) {
+            return;
+        }
+        let request =
+            Request::builder().uri("https://clinic.example/").method(["GET", "POST"][n as usize % 2]);
+        let body = Full::new(Bytes::from_static(if n % 2 == 0 { b"" } else { b"body" }));
+        let sending = async {
+            let answer = sender.send_request(request.body(body).unwrap()).await?;
+            let status = answer.status().as_u16();
+            answer.into_body().collect().await?;
+            Ok(status)
+        };
+        let answer = sending.await;
+        let broken = answer.is_err();
+        tally.note(answer);
+        if broken {
+            return;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn e21_a_hundred_switches_under_load_drop_nothing() {
-    let (bench, v1, v2) = (Bench::start(), Replica::start("v1").await, Replica::start("v2").await);
+    let bench = Bench::start();
+    let mut clients = Vec::new();
+    for _ in 0..2 * CLIENTS {
+        clients.push(bench.client().await);
+    }
+    let spawn = |set: &mut JoinSet<()>, done: &Arc<AtomicBool>, tally: &Arc<Tally>| {
+        for (n, client) in clients.into_iter().enumerate() {
+            set.spawn(load(client, n % 2 == 0, Arc::clone(done), Arc::clone(tally)));
+        }
+    };
+    switch_under_load(&bench, SWITCHES, 2 * CLIENTS, spawn).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e21_switches_under_load_over_tls_drop_nothing_on_http1_and_http2() {
+    let pair = Pair::of(&["clinic.example"]);
+    let folder = tempfile::tempdir().unwrap();
+    let (cert, key) = pair.write(folder.path(), "clinic");
+    let settings = Tls::Files(vec![CertificateFiles { cert, key }]);
+    let bench = Bench::start_with(|config| config.tls = Some(settings));
+    let connect = async |protocol: &str| {
+        let trusting = connector(&[&pair.cert], &[protocol]);
+        crate::support::tls::connect(&trusting, bench.address, "clinic.example").await.unwrap()
+    };
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    for _ in 0..CLIENTS {
+        first.push(Client::on(connect("http/1.1").await).await);
+        // Four streams at a time on every connection.
+        let sender = http2_over(connect("h2").await).await;
+        second.extend(std::iter::repeat_n(sender, 4));
+    }
+    let count = first.len() + second.len();
+    let spawn = |set: &mut JoinSet<()>, done: &Arc<AtomicBool>, tally: &Arc<Tally>| {
+        for (n, client) in first.into_iter().enumerate() {
+            set.spawn(load(client, n % 2 == 0, Arc::clone(done), Arc::clone(tally)));
+        }
+        for sender in second {
+            set.spawn(load_http2(sender, Arc::clone(done), Arc::clone(tally)));
+        }
+    };
+    switch_under_load(&bench, SWITCHES / 4, count, spawn).await;
+}
+
+/// Switches back and forth under load: nothing fails, everything is counted.
+async fn switch_under_load(
+    bench: &Bench,
+    switches: u64,
+    count: usize,
+    spawn: impl FnOnce(&mut JoinSet<()>, &Arc<AtomicBool>, &Arc<Tally>),
+) {
+    let (v1, v2) = (Replica::start("v1").await, Replica::start("v2").await);
     bench.put(Table::new("web", 1).stable(1, &[v1.address])).await;
     let (done, tally) = (Arc::new(AtomicBool::new(false)), Arc::new(Tally::default()));
-    let mut clients = tokio::task::JoinSet::new();
-    for n in 0..2 * CLIENTS {
-        clients.spawn(load(bench.client().await, n % 2 == 0, Arc::clone(&done), Arc::clone(&tally)));
-    }
+    let mut clients = JoinSet::new();
+    spawn(&mut clients, &done, &tally);
 
     let started = Instant::now();
-    for switch in 2..2 + SWITCHES {
+    for switch in 2..2 + switches {
         let (old, new) = if switch % 2 == 0 { ((1, &v1), (2, &v2)) } else { ((2, &v2), (1, &v1)) };
         let before = tally.good.load(SeqCst);
         let table = Table::new("web", switch).stable(new.0, &[new.1.address]);
@@ -62,7 +142,7 @@ async fn e21_a_hundred_switches_under_load_drop_nothing() {
         crate::support::until(|| async {
             let state = bench.state().await;
             let drained = state["in_flight"].as_array().unwrap().iter().all(|row| row["revision"] == new.0);
-            drained && tally.good.load(SeqCst) > before + 2 * CLIENTS as u64
+            drained && tally.good.load(SeqCst) > before + count as u64
         })
         .await;
     }
@@ -74,7 +154,7 @@ async fn e21_a_hundred_switches_under_load_drop_nothing() {
     let (good, failed, reset) =
         (tally.good.load(SeqCst), tally.failed.load(SeqCst), tally.reset.load(SeqCst));
     println!(
-        "{SWITCHES} switches in {:?}: {good} answered, {failed} failed, {reset} reset",
+        "{switches} switches in {:?}: {good} answered, {failed} failed, {reset} reset",
         started.elapsed()
     );
     assert_eq!((failed, reset), (0, 0));

@@ -28,6 +28,7 @@ pub async fn status(State(api): State<Api>) -> Json<Status> {
         pid: edge.pid,
         version: edge.version,
         listen: edge.listen,
+        tls: edge.tls,
     });
     let now = api.clock.now();
     let artifacts = api.targets.artifacts();

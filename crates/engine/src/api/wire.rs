@@ -17,6 +17,7 @@
 //!
 //! Posting needs the Unix socket (or the token); reading is open on loopback.
 
+use manifest::edge::TlsState;
 use manifest::service::ServiceConfig;
 use rollout::judge::Calibration;
 use rollout::names::{DeploymentId, Label, Millis, Release, Revision, Target};
@@ -149,6 +150,18 @@ pub struct EdgeStatus {
     #[serde(default)]
     pub version: String,
     pub listen: Vec<String>,
+    /// None: no address has TLS.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsState>,
+}
+
+impl EdgeStatus {
+    /// Returns the addresses users are served at, as they write them.
+    pub fn urls(&self) -> impl Iterator<Item = String> {
+        let with_tls = self.tls.as_ref().map(|tls| tls.listen.as_slice()).unwrap_or_default();
+        let scheme = move |address| if with_tls.contains(address) { "https" } else { "http" };
+        self.listen.iter().map(move |address| format!("{}://{address}", scheme(address)))
+    }
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

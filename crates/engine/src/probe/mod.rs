@@ -153,7 +153,9 @@ impl Probe {
     async fn well(&self, path: Option<&str>) -> bool {
         let Some(path) = path else { return true };
         let within = Duration::from_millis(self.health.timeout.0);
-        ask_tcp(self.address, path, within).await.is_ok_and(|status| status.as_u16() < 400)
+        ask_tcp(self.address, self.health.protocol, path, within)
+            .await
+            .is_ok_and(|status| status.as_u16() < 400)
     }
 
     fn post(&self, answers: Answers) {

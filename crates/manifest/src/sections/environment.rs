@@ -2,13 +2,13 @@
 
 use super::Absent::{Is, Means};
 use super::infra::{self, place};
-use super::{Section, Shape, key, later, service, text};
+use super::{Section, Shape, key, later, service, text, tls};
 use crate::error::{Kind, Mistake, Span};
 use crate::infra::Place;
 use crate::read::{At, Fields};
 use crate::service::EnvironmentConfig;
 use crate::units;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 pub(crate) static ENVIRONMENT: Section = Section {
     name: "environment.NAME",
@@ -30,6 +30,33 @@ pub(crate) static ENVIRONMENT: Section = Section {
             "Where requests are taken; one address or a list. Port 0 takes any free port.",
         ),
         key(
+            "tls",
+            Shape::OneOf(&[Shape::Choice(&["self-signed"]), Shape::Table(&tls::TLS)]),
+            Means("requests come without TLS"),
+            "Certificates of those addresses: files, or one the edge makes for itself.",
+        ),
+        key(
+            "listen_http",
+            Shape::OneOf(&[
+                Shape::Text(&text::ADDRESS),
+                Shape::Texts { of: &text::ADDRESS, min: 1, max: 16 },
+            ]),
+            Means("no address is without TLS where there is `tls`"),
+            "Addresses without TLS beside those of `listen`; port 0 is not possible here.",
+        ),
+        key(
+            "redirect",
+            Shape::Flag,
+            Is("true"),
+            "Whether requests to `listen_http` are sent to the addresses with TLS rather than served.",
+        ),
+        key(
+            "proxy_protocol",
+            Shape::Texts { of: &text::IP, min: 0, max: 64 },
+            Is("[]"),
+            "Proxies in front whose connections begin with a PROXY header (version 1 or 2), which says who the client is.",
+        ),
+        key(
             "ports",
             Shape::Text(&text::PORTS),
             Is("\"20000-29999\""),
@@ -47,7 +74,6 @@ pub(crate) static ENVIRONMENT: Section = Section {
             Means("every service as above"),
             "Keys of services that differ here: `[environment.NAME.service.NAME]`. Tables are merged, everything else is replaced.",
         ),
-        later("tls", "remove it; put a proxy that ends TLS in front meanwhile"),
         key(
             "class",
             Shape::Choice(&["production", "staging", "development"]),
@@ -86,13 +112,20 @@ pub(crate) fn default(name: &str) -> EnvironmentConfig {
         listen: vec![SocketAddr::from((Ipv4Addr::LOCALHOST, 8080))],
         ports: (20_000, 29_999),
         api: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
+        tls: None,
+        listen_http: Vec::new(),
+        redirect: true,
+        proxy_protocol: Vec::new(),
     }
 }
 
 pub(crate) fn read(name: &str, fields: &Fields<'_>) -> Read {
     let otherwise = default(name);
     read_platform(fields);
-    let listen = read_listen(fields);
+    let listen = read_listen(fields, "listen");
+    let listen_http = read_listen(fields, "listen_http");
+    require_known_ports(fields, &listen_http);
+    tls::require_tls(fields);
     let api = fields.text("api").map(|at| parsed(&at));
     let ports = fields.text("ports").map(|at| {
         let range = units::ports(&at.value).expect("BUG: a range was checked when it was read");
@@ -101,7 +134,9 @@ pub(crate) fn read(name: &str, fields: &Fields<'_>) -> Read {
     if let Some(api) = &api {
         require_loopback(fields, api);
     }
-    require_apart(fields, &listen, &api, &ports);
+    require_two_lists(fields, &listen, &listen_http);
+    let all: Vec<At<SocketAddr>> = listen.iter().chain(&listen_http).cloned().collect();
+    require_apart(fields, &all, &api, &ports);
     let ports_span = ports.as_ref().map(|at| at.span.clone());
     let config = EnvironmentConfig {
         listen: match listen.is_empty() {
@@ -110,6 +145,10 @@ pub(crate) fn read(name: &str, fields: &Fields<'_>) -> Read {
         },
         ports: ports.map_or(otherwise.ports, |at| at.value),
         api: api.map_or(otherwise.api, |at| at.value),
+        tls: tls::read(fields),
+        listen_http: listen_http.into_iter().map(|at| at.value).collect(),
+        redirect: fields.flag("redirect").is_none_or(|redirect| redirect.value),
+        proxy_protocol: read_proxies(fields),
         name: otherwise.name,
     };
     Read { config, place: place::read(fields), ports_span }
@@ -130,12 +169,45 @@ fn read_platform(fields: &Fields<'_>) {
     }
 }
 
-fn read_listen(fields: &Fields<'_>) -> Vec<At<SocketAddr>> {
-    let texts = match fields.is_list("listen") {
-        true => fields.texts("listen").map(|at| at.value).unwrap_or_default(),
-        false => fields.text("listen").into_iter().collect(),
+fn read_listen(fields: &Fields<'_>, name: &str) -> Vec<At<SocketAddr>> {
+    let texts = match fields.is_list(name) {
+        true => fields.texts(name).map(|at| at.value).unwrap_or_default(),
+        false => fields.text(name).into_iter().collect(),
     };
     texts.iter().map(parsed).collect()
+}
+
+fn read_proxies(fields: &Fields<'_>) -> Vec<IpAddr> {
+    let texts = fields.texts("proxy_protocol").map(|at| at.value).unwrap_or_default();
+    let address =
+        |text: &At<String>| text.value.parse().expect("BUG: an address was checked when it was read");
+    texts.iter().map(address).collect()
+}
+
+/// What comes in on an address decides whether it is TLS, so that address must be known.
+fn require_known_ports(fields: &Fields<'_>, listen_http: &[At<SocketAddr>]) {
+    for address in listen_http.iter().filter(|address| address.value.port() == 0) {
+        let what = format!("`{}` takes any free port", fields.path_of("listen_http"));
+        let mistake = Mistake::at(Kind::Rule, address.span.clone(), what);
+        let mistake = mistake.why("port 0 cannot be told from those of `listen`");
+        fields.note(mistake.help(format!("write a port, as \"{}:8080\"", address.value.ip())));
+    }
+}
+
+/// An address is one with TLS or one without.
+fn require_two_lists(fields: &Fields<'_>, listen: &[At<SocketAddr>], listen_http: &[At<SocketAddr>]) {
+    let by_default = default("").listen;
+    for address in listen_http {
+        let twin = listen.iter().find(|twin| twin.value == address.value);
+        if twin.is_none() && (fields.has("listen") || !by_default.contains(&address.value)) {
+            continue;
+        }
+        let what = "`listen` and `listen_http` want the same address";
+        let mistake = Mistake::at(Kind::Rule, address.span.clone(), what).why(address.value.to_string());
+        let mistake =
+            twin.into_iter().fold(mistake, |mistake, twin| mistake.also(twin.span.clone(), "and here"));
+        fields.note(mistake.help("write \"127.0.0.1:8443\" or another address for `listen`"));
+    }
 }
 
 fn parsed(text: &At<String>) -> At<SocketAddr> {

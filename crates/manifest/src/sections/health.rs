@@ -51,5 +51,7 @@ pub(crate) fn read(fields: &Fields<'_>) -> Health {
         interval: fields.duration("interval").map_or(otherwise.interval, |at| at.value),
         timeout: fields.duration("timeout").map_or(otherwise.timeout, |at| at.value),
         start: fields.duration("start").map_or(otherwise.start, |at| at.value),
+        // Belongs to the service as a whole.
+        protocol: otherwise.protocol,
     }
 }

@@ -11,6 +11,7 @@ pub(crate) mod monitor;
 pub(crate) mod rollout;
 pub(crate) mod service;
 pub(crate) mod text;
+pub(crate) mod tls;
 
 use crate::units::{bucket_percent, duration_text, size_text};
 use ::rollout::names::Millis;

@@ -7,7 +7,7 @@ use crate::infra::Container;
 use crate::read::{At, Fields};
 use crate::service::ServiceConfig;
 use ::rollout::plan::{ReplicaBounds, RolloutSettings, TargetSettings};
-use ::rollout::release::Resources;
+use ::rollout::release::{Health, Resources};
 
 const REPLICAS_MAX: u64 = 64;
 
@@ -44,6 +44,12 @@ pub(crate) static SERVICE: Section = Section {
             Shape::Flag,
             Is("false"),
             "Whether the matched prefix is removed before the request goes on.",
+        ),
+        key(
+            "protocol",
+            Shape::Choice(&["http1", "h2c", "grpc"]),
+            Is("\"http1\""),
+            "What the program speaks: HTTP/1.1, HTTP/2 without TLS, or gRPC over that; clients may speak either.",
         ),
         key(
             "health",
@@ -193,7 +199,7 @@ pub(crate) fn read(name: &At<String>, fields: &Fields<'_>) -> Read {
         command: fields.command("command").map(|at| at.value).unwrap_or_default(),
         env: fields.variables("env"),
         resources: fields.table("resources").and_then(|resources| read_resources(&resources)),
-        health: fields.table("health").map(|health| health::read(&health)).unwrap_or_default(),
+        health: read_health(fields),
         expand: fields.command("expand").map(|at| at.value).unwrap_or_default(),
         target: TargetSettings {
             strip_path: read_strip_path(fields, &paths),
@@ -236,6 +242,13 @@ fn claims(
         }
     }
     claims
+}
+
+/// With gRPC, a replica is asked by the protocol every gRPC library has: grpc.health.v1.
+fn read_health(fields: &Fields<'_>) -> Health {
+    let mut health = fields.table("health").map(|health| health::read(&health)).unwrap_or_default();
+    health.protocol = fields.choice("protocol").map(|at| at.value).unwrap_or_default();
+    health
 }
 
 fn read_strip_path(fields: &Fields<'_>, paths: &[String]) -> bool {

@@ -78,6 +78,15 @@ pub(crate) static ADDRESS: Text = Text {
     read: address,
 };
 
+pub(crate) static IP: Text =
+    Text { noun: "an IP address", example: "10.0.0.5", pattern: r"^[0-9A-Fa-f:.]+$", read: ip };
+
+pub(crate) static PEM_CERT: Text =
+    Text { noun: "a file", example: "tls/fullchain.pem", pattern: "^.+$", read: plain };
+
+pub(crate) static PEM_KEY: Text =
+    Text { noun: "a file", example: "tls/key.pem", pattern: "^.+$", read: plain };
+
 pub(crate) static PORTS: Text =
     Text { noun: "a range of ports", example: "20000-29999", pattern: r"^\d+-\d+$", read: ports };
 
@@ -271,6 +280,17 @@ fn address(text: &str) -> Result<String, Refusal> {
         _ => "write \"127.0.0.1:8080\", or \"0.0.0.0:8080\" for every interface".to_owned(),
     };
     Err(Refusal::new("an address is an IP address, a colon and a port", help))
+}
+
+fn ip(text: &str) -> Result<String, Refusal> {
+    if let Ok(address) = text.parse::<std::net::IpAddr>() {
+        return Ok(address.to_string());
+    }
+    let help = match text.parse::<SocketAddr>() {
+        Ok(address) => format!("write \"{}\"", address.ip()),
+        Err(_) => "write \"10.0.0.5\" or \"2001:db8::5\"".to_owned(),
+    };
+    Err(Refusal::new("it is one address, without a port", help))
 }
 
 fn ports(text: &str) -> Result<String, Refusal> {

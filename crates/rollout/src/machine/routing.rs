@@ -80,6 +80,7 @@ impl State {
             release: placed.release.clone(),
             label: placed.label.clone(),
             replicas,
+            protocol: placed.spec.health.protocol,
         })
     }
 

@@ -2,6 +2,7 @@
 //! Everything stops when it is dropped, also when a test fails.
 
 pub mod replica;
+pub mod tls;
 
 use bytes::Bytes;
 use edge::{Edge, EdgeConfig};
@@ -13,8 +14,9 @@ use serde_json::{Value, json};
 use std::net::{SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpStream, UnixStream};
+use tokio_rustls::TlsConnector;
 
 /// No single wait of a test takes longer.
 pub const PATIENCE: Duration = Duration::from_secs(20);
@@ -24,6 +26,8 @@ pub struct Bench {
     edge: Option<Edge>,
     pub state: tempfile::TempDir,
     pub address: SocketAddr,
+    /// Clients speak TLS, with this name, when it is set.
+    pub trust: Option<(TlsConnector, String)>,
     /// The supervisor's descriptors: they outlive the edge.
     pub sockets: Vec<TcpListener>,
 }
@@ -36,7 +40,8 @@ impl Bench {
     pub fn start_with(adjust: impl FnOnce(&mut EdgeConfig)) -> Self {
         let sockets = listen(2);
         let address = sockets[0].local_addr().unwrap();
-        let mut bench = Self { edge: None, state: tempfile::tempdir().unwrap(), address, sockets };
+        let state = tempfile::tempdir().unwrap();
+        let mut bench = Self { edge: None, state, address, trust: None, sockets };
         bench.run(adjust);
         bench
     }
@@ -114,7 +119,12 @@ impl Bench {
     }
 
     pub async fn client(&self) -> Client {
-        Client::connect(self.address).await
+        match &self.trust {
+            None => Client::connect(self.address).await,
+            Some((connector, name)) => {
+                Client::on(tls::connect(connector, self.address, name).await.unwrap()).await
+            }
+        }
     }
 
     /// Sends one GET on a connection of its own.
@@ -124,11 +134,12 @@ impl Bench {
 
     /// Sends bytes and returns what comes back until the edge closes.
     pub async fn raw(&self, bytes: &[u8]) -> String {
-        let mut stream = TcpStream::connect(self.address).await.unwrap();
-        stream.write_all(bytes).await.unwrap();
-        let mut answer = Vec::new();
-        tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
-        String::from_utf8_lossy(&answer).into_owned()
+        match &self.trust {
+            None => talk(TcpStream::connect(self.address).await.unwrap(), bytes).await,
+            Some((connector, name)) => {
+                talk(tls::connect(connector, self.address, name).await.unwrap(), bytes).await
+            }
+        }
     }
 
     /// Returns all rows of the closed seconds, waiting until `requests` were counted.
@@ -165,6 +176,13 @@ impl Drop for Bench {
             }
         }
     }
+}
+
+async fn talk(mut stream: impl AsyncRead + AsyncWrite + Unpin, bytes: &[u8]) -> String {
+    stream.write_all(bytes).await.unwrap();
+    let mut answer = Vec::new();
+    tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await.unwrap().unwrap();
+    String::from_utf8_lossy(&answer).into_owned()
 }
 
 fn rows(record: &Value) -> &Vec<Value> {
@@ -291,6 +309,11 @@ impl Client {
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.unwrap();
         stream.set_nodelay(true).unwrap();
+        Self::on(stream).await
+    }
+
+    /// Speaks over a stream that is there already.
+    pub async fn on(stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) -> Self {
         let (sender, connection) = http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection.with_upgrades());
         Self { sender }
@@ -334,7 +357,13 @@ pub fn request(path: &str) -> Request<Full<Bytes>> {
 
 /// Returns an HTTP/2 client with prior knowledge.
 pub async fn http2_client(address: SocketAddr) -> http2::SendRequest<Full<Bytes>> {
-    let stream = TcpStream::connect(address).await.unwrap();
+    http2_over(TcpStream::connect(address).await.unwrap()).await
+}
+
+/// Returns an HTTP/2 client on a stream that is there already.
+pub async fn http2_over(
+    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+) -> http2::SendRequest<Full<Bytes>> {
     let (sender, connection) = http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();
     tokio::spawn(connection);
     sender

@@ -6,7 +6,7 @@ use http_body_util::combinators::BoxBody;
 use http_body_util::{BodyExt, Full, StreamBody};
 use hyper::body::{Frame, Incoming};
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioExecutor, TokioIo};
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -34,6 +34,8 @@ type Body = BoxBody<Bytes, std::io::Error>;
 /// | `/grpc-late/14` | the same in its trailers |
 /// | `/reset`, and under it | closes the connection without an answer |
 /// | `/short` | promises 100 bytes and sends 10 |
+/// | `/echo` | sends the body back frame by frame, trailers too |
+/// | `/flood` | sends 64 MiB, and counts what it has sent |
 /// | others | answers a JSON description of the request |
 pub struct Replica {
     pub address: SocketAddr,
@@ -41,7 +43,17 @@ pub struct Replica {
     events: broadcast::Sender<String>,
     requests: Arc<AtomicU64>,
     connections: Arc<AtomicU64>,
+    sent: Arc<AtomicU64>,
     task: JoinHandle<()>,
+}
+
+/// What a replica speaks.
+#[derive(Debug, Clone, Copy)]
+pub enum Speaks {
+    /// HTTP/1.1; closes connections idle for this long.
+    Http1(Option<Duration>),
+    /// HTTP/2 without TLS; this many streams on a connection.
+    Http2(u32),
 }
 
 #[derive(Clone)]
@@ -50,19 +62,25 @@ struct Shared {
     gate: watch::Receiver<bool>,
     events: broadcast::Sender<String>,
     requests: Arc<AtomicU64>,
+    sent: Arc<AtomicU64>,
 }
 
 impl Replica {
     pub async fn start(name: &str) -> Self {
-        Self::start_on(name, ([127, 0, 0, 1], 0).into(), None).await
+        Self::start_on(name, ([127, 0, 0, 1], 0).into(), Speaks::Http1(None)).await
     }
 
     /// Starts a replica that closes connections idle for this long.
     pub async fn impatient(name: &str, idle: Duration) -> Self {
-        Self::start_on(name, ([127, 0, 0, 1], 0).into(), Some(idle)).await
+        Self::start_on(name, ([127, 0, 0, 1], 0).into(), Speaks::Http1(Some(idle))).await
     }
 
-    pub async fn start_on(name: &str, address: SocketAddr, idle: Option<Duration>) -> Self {
+    /// Starts a replica that speaks HTTP/2 without TLS.
+    pub async fn http2(name: &str, streams: u32) -> Self {
+        Self::start_on(name, ([127, 0, 0, 1], 0).into(), Speaks::Http2(streams)).await
+    }
+
+    pub async fn start_on(name: &str, address: SocketAddr, speaks: Speaks) -> Self {
         let listener = TcpListener::bind(address).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (gate, opened) = watch::channel(false);
@@ -73,17 +91,19 @@ impl Replica {
             gate: opened,
             events: events.clone(),
             requests: Arc::clone(&requests),
+            sent: Arc::default(),
         };
+        let sent = Arc::clone(&shared.sent);
         let accepted = Arc::clone(&connections);
         let task = tokio::spawn(async move {
             let mut serving = tokio::task::JoinSet::new();
             loop {
                 let (stream, _) = listener.accept().await.unwrap();
                 accepted.fetch_add(1, SeqCst);
-                serving.spawn(serve(stream, shared.clone(), idle));
+                serving.spawn(serve(stream, shared.clone(), speaks));
             }
         });
-        Self { address, gate, events, requests, connections, task }
+        Self { address, gate, events, requests, connections, sent, task }
     }
 
     pub fn open_gate(&self) {
@@ -99,6 +119,11 @@ impl Replica {
         self.requests.load(SeqCst)
     }
 
+    /// Returns how many bytes of a flood it has sent.
+    pub fn sent(&self) -> u64 {
+        self.sent.load(SeqCst)
+    }
+
     pub fn connections(&self) -> u64 {
         self.connections.load(SeqCst)
     }
@@ -111,8 +136,22 @@ impl Drop for Replica {
     }
 }
 
-async fn serve(stream: TcpStream, shared: Shared, idle: Option<Duration>) {
+async fn serve(stream: TcpStream, shared: Shared, speaks: Speaks) {
     stream.set_nodelay(true).unwrap();
+    let idle = match speaks {
+        Speaks::Http1(idle) => idle,
+        Speaks::Http2(streams) => {
+            let service = service_fn(move |request| {
+                let shared = shared.clone();
+                async move { answer(request, &shared).await }
+            });
+            let mut builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+            // How it ends is seen by whoever is at the other end.
+            let _ =
+                builder.max_concurrent_streams(streams).serve_connection(TokioIo::new(stream), service).await;
+            return;
+        }
+    };
     let busy = Arc::new(watch::channel(0u64).0);
     let counter = Arc::clone(&busy);
     let service = service_fn(move |request: Request<Incoming>| {
@@ -154,6 +193,8 @@ async fn answer(mut request: Request<Incoming>, shared: &Shared) -> Result<Respo
         "/sse" => return Ok(event_stream(shared)),
         "/ws" => return Ok(upgrade(&mut request)),
         grpc if grpc.starts_with("/grpc") => return Ok(grpc_answer(grpc)),
+        "/echo" => return Ok(Response::new(request.into_body().map_err(std::io::Error::other).boxed())),
+        "/flood" => return Ok(flood(shared)),
         "/late" => return Ok(late(gate)),
         "/short" => return Ok(short()),
         "/gate" => drop(gate.wait_for(|open| *open).await.unwrap()),
@@ -217,6 +258,19 @@ fn late(gate: watch::Receiver<bool>) -> Response<Body> {
             _ => return None,
         };
         Some((Ok(Frame::data(Bytes::from(text))), (step + 1, gate)))
+    });
+    Response::new(BodyExt::boxed(StreamBody::new(std::pin::Pin::from(Box::new(stream) as Box<dyn Frames>))))
+}
+
+/// Pieces of a flood, and its size.
+const PIECE: usize = 64 * 1024;
+pub const FLOOD: u64 = 64 << 20;
+
+fn flood(shared: &Shared) -> Response<Body> {
+    let sent = Arc::clone(&shared.sent);
+    let stream = futures_util::stream::unfold(sent, |sent| async move {
+        let before = sent.fetch_add(PIECE as u64, SeqCst);
+        (before < FLOOD).then(|| (Ok(Frame::data(Bytes::from_static(&[0; PIECE]))), sent))
     });
     Response::new(BodyExt::boxed(StreamBody::new(std::pin::Pin::from(Box::new(stream) as Box<dyn Frames>))))
 }

@@ -1,0 +1,111 @@
+//! Carries the bytes between the edge and a replica, and can be asked whether any wait to be read.
+//! Understands none of them; `pool` and `multiplex` decide what follows.
+
+use rustix::net::{RecvFlags, Shutdown};
+use std::io;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::task::{Context, Poll, ready};
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::net::TcpStream;
+
+/// The socket to a replica, shared between hyper's connection task and the pool.
+#[derive(Debug)]
+pub(crate) struct Wire {
+    stream: TcpStream,
+    read: AtomicU64,
+    written: AtomicU64,
+}
+
+impl Wire {
+    pub(crate) fn new(stream: TcpStream) -> Arc<Self> {
+        Arc::new(Self { stream, read: AtomicU64::new(0), written: AtomicU64::new(0) })
+    }
+
+    /// Returns the bytes read from and written to the replica so far.
+    pub(crate) fn moved(&self) -> (u64, u64) {
+        (self.read.load(Relaxed), self.written.load(Relaxed))
+    }
+
+    /// Whether nothing waits to be read, not even the end of the stream: what a connection at rest looks like.
+    /// An idle replica has nothing to say, so a readable connection is closed, closing, or out of step.
+    pub(crate) fn is_quiet(&self) -> bool {
+        let mut byte = [0u8; 1];
+        let peeked = rustix::net::recv(&self.stream, &mut byte, RecvFlags::PEEK | RecvFlags::DONTWAIT);
+        matches!(peeked, Err(rustix::io::Errno::WOULDBLOCK))
+    }
+}
+
+/// hyper's side of the socket.
+pub(crate) struct WireIo(pub(crate) Arc<Wire>);
+
+impl AsyncRead for WireIo {
+    fn poll_read(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        loop {
+            ready!(self.0.stream.poll_read_ready(context))?;
+            match self.0.stream.try_read_buf(buffer) {
+                Ok(count) => {
+                    self.0.read.fetch_add(count as u64, Relaxed);
+                    return Poll::Ready(Ok(()));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl WireIo {
+    fn poll_send(
+        &self,
+        context: &mut Context<'_>,
+        send: impl Fn(&TcpStream) -> io::Result<usize>,
+    ) -> Poll<io::Result<usize>> {
+        loop {
+            ready!(self.0.stream.poll_write_ready(context))?;
+            match send(&self.0.stream) {
+                Ok(count) => {
+                    self.0.written.fetch_add(count as u64, Relaxed);
+                    return Poll::Ready(Ok(count));
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+                Err(error) => return Poll::Ready(Err(error)),
+            }
+        }
+    }
+}
+
+impl AsyncWrite for WireIo {
+    fn poll_write(self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.poll_send(context, |stream| stream.try_write(bytes))
+    }
+
+    fn poll_write_vectored(
+        self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        self.poll_send(context, |stream| stream.try_write_vectored(slices))
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        true
+    }
+
+    fn poll_flush(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_shutdown(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<io::Result<()>> {
+        match rustix::net::shutdown(&self.0.stream, Shutdown::Write) {
+            // The replica was faster.
+            Ok(()) | Err(rustix::io::Errno::NOTCONN) => Poll::Ready(Ok(())),
+            Err(error) => Poll::Ready(Err(error.into())),
+        }
+    }
+}
