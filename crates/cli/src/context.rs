@@ -76,6 +76,9 @@ impl Context {
         let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
         for service in &mut manifest.services {
             service.artifact = service.artifact.take().map(|artifact| resolved(&folder, &artifact));
+            for database in service.target.guard.iter_mut().flat_map(|guard| guard.databases_mut()) {
+                *database = resolved(&folder, database);
+            }
         }
         for file in manifest.environment.tls.iter_mut().flat_map(Tls::files_mut) {
             *file = resolved(&folder, file);

@@ -2,6 +2,7 @@
 //! Refuses to slow a request down: when the disk is behind, lines are dropped and their number is written later.
 
 use crate::complain::complain;
+use crate::guard::Noted;
 use crate::{clock, limits};
 use rollout::names::Millis;
 use serde::Serialize;
@@ -19,6 +20,8 @@ use std::time::Duration;
 pub(crate) struct Entry {
     pub(crate) time: Millis,
     pub(crate) request_id: http::HeaderValue,
+    pub(crate) trace: u128,
+    pub(crate) span: u64,
     pub(crate) target: Option<Arc<str>>,
     pub(crate) revision: Option<u64>,
     pub(crate) replica: Option<Arc<crate::claim::Replica>>,
@@ -27,7 +30,11 @@ pub(crate) struct Entry {
     pub(crate) status: u16,
     pub(crate) error: Option<&'static str>,
     pub(crate) bytes: u64,
+    /// To the answer's head; none when no replica answered.
+    pub(crate) head_after: Option<Duration>,
     pub(crate) duration: Duration,
+    /// The rule of the guard that had something to say, and what followed.
+    pub(crate) guard: Option<(Arc<str>, Noted)>,
     pub(crate) client: std::net::IpAddr,
 }
 
@@ -35,6 +42,8 @@ pub(crate) struct Entry {
 struct Line<'e> {
     time: String,
     request_id: &'e str,
+    trace: String,
+    span: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     target: Option<&'e str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -47,7 +56,11 @@ struct Line<'e> {
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<&'e str>,
     bytes: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    head_ms: Option<f64>,
     duration_ms: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    guard: Option<String>,
     client: String,
 }
 
@@ -56,6 +69,8 @@ impl Entry {
         Line {
             time: self.time.rfc3339(),
             request_id: self.request_id.to_str().unwrap_or_default(),
+            trace: format!("{:032x}", self.trace),
+            span: format!("{:016x}", self.span),
             target: self.target.as_deref(),
             revision: self.revision,
             replica: self.replica.as_ref().map(|replica| replica.name.as_str()),
@@ -64,10 +79,16 @@ impl Entry {
             status: self.status,
             error: self.error,
             bytes: self.bytes,
-            duration_ms: (self.duration.as_secs_f64() * 1e6).round() / 1e3,
+            head_ms: self.head_after.map(milliseconds),
+            duration_ms: milliseconds(self.duration),
+            guard: self.guard.as_ref().map(|(rule, noted)| format!("{rule} {}", noted.word())),
             client: self.client.to_canonical().to_string(),
         }
     }
+}
+
+fn milliseconds(duration: Duration) -> f64 {
+    (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 
 /// Takes entries from the workers.

@@ -2,12 +2,16 @@
 //! Buffers nothing; refuses nothing; see `exchange` for what follows from what is noticed.
 
 use crate::claim::{Claim, Kind};
+use crate::failure::Failure;
+use crate::guard::{BodyWatch, Noted, Reason, Verdict};
 use crate::ledger::{Ledger, Outcome};
+use crate::limits;
 use crate::pool::{Lease, Pool};
 use crate::worker::Worker;
 use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::{Body, Frame, Incoming, SizeHint};
+use rollout::guard::GuardMode;
 use std::cell::Cell;
 use std::convert::Infallible;
 use std::error::Error;
@@ -15,6 +19,7 @@ use std::future::Future;
 use std::io;
 use std::pin::Pin;
 use std::rc::Rc;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 use tokio::time::{Instant, Sleep};
@@ -30,6 +35,8 @@ pub(crate) enum Stage {
     Malformed,
     /// The client went away.
     Gone,
+    /// The guard allows no more.
+    TooLarge,
 }
 
 /// What the walk of a request sees of its body while hyper streams it.
@@ -38,11 +45,85 @@ pub(crate) struct Progress {
     pub(crate) stage: Cell<Stage>,
     /// When the last bytes moved.
     pub(crate) moved: Cell<Instant>,
+    /// What the guard wants watched; most bodies are not.
+    watch: Option<BodyWatch>,
+    bytes: Cell<u64>,
+    /// How long the client kept the edge waiting, and since when it does now.
+    waited: Cell<Duration>,
+    waiting_since: Cell<Option<Instant>>,
 }
 
 impl Progress {
     pub(crate) fn new() -> Rc<Self> {
-        Rc::new(Self { stage: Cell::new(Stage::AwaitingReplica), moved: Cell::new(Instant::now()) })
+        Self::watching(None)
+    }
+
+    pub(crate) fn watching(watch: Option<BodyWatch>) -> Rc<Self> {
+        Rc::new(Self {
+            stage: Cell::new(Stage::AwaitingReplica),
+            moved: Cell::new(Instant::now()),
+            watch,
+            bytes: Cell::new(0),
+            waited: Cell::new(Duration::ZERO),
+            waiting_since: Cell::new(None),
+        })
+    }
+
+    /// Takes in bytes of the body. False: more than the guard lets through.
+    fn count(&self, bytes: usize) -> bool {
+        let bytes = self.bytes.get() + bytes as u64;
+        self.bytes.set(bytes);
+        let blocked = |(max, mode, _): &(u64, GuardMode, Arc<str>)| bytes > *max && *mode == GuardMode::Block;
+        !self.watch.as_ref().and_then(|watch| watch.max.as_ref()).is_some_and(blocked)
+    }
+
+    /// Notes whether the client keeps the edge waiting.
+    fn wait(&self, waits: bool) {
+        if self.watch.is_none() {
+            return;
+        }
+        match (self.waiting_since.get(), waits) {
+            (None, true) => self.waiting_since.set(Some(Instant::now())),
+            (Some(since), false) => {
+                self.waited.set(self.waited.get() + since.elapsed());
+                self.waiting_since.set(None);
+            }
+            (None, false) | (Some(_), true) => {}
+        }
+    }
+
+    /// Returns the rule whose bound the body passed although it goes on.
+    pub(crate) fn overrun(&self) -> Option<(Arc<str>, Reason)> {
+        let (max, mode, rule) = self.watch.as_ref()?.max.as_ref()?;
+        let over = *mode == GuardMode::Count && self.bytes.get() > *max;
+        over.then(|| (Arc::clone(rule), Reason::BodyTooLarge { max: *max }))
+    }
+
+    pub(crate) fn too_large(&self) -> Failure {
+        let max = self.watch.as_ref().and_then(|watch| watch.max.clone());
+        let (max, _, rule) = max.expect("BUG: a body is too large for a rule");
+        Failure::Guarded(Box::new(Verdict { rule, reason: Reason::BodyTooLarge { max } }))
+    }
+
+    /// Returns when the client will have been too slow, if it sends nothing more.
+    pub(crate) fn slow_at(&self) -> Option<Instant> {
+        let (rate_min, _) = self.watch.as_ref()?.rate_min.as_ref()?;
+        let since = self.waiting_since.get()?;
+        let earned = Duration::from_secs_f64(self.bytes.get() as f64 / (*rate_min).max(1) as f64);
+        let may_wait = (limits::BODY_GRACE + earned).saturating_sub(self.waited.get());
+        Some(since + may_wait)
+    }
+
+    /// Returns how long nobody need look at the client: a watched one is looked at often, whoever's turn it was.
+    pub(crate) fn look_again(&self, otherwise: Duration) -> Duration {
+        let paced = self.watch.as_ref().is_some_and(|watch| watch.rate_min.is_some());
+        if paced { otherwise.min(limits::BODY_LOOK) } else { otherwise }
+    }
+
+    pub(crate) fn too_slow(&self) -> Failure {
+        let rate_min = self.watch.as_ref().and_then(|watch| watch.rate_min.clone());
+        let (rate_min, rule) = rate_min.expect("BUG: a body is too slow for a rule");
+        Failure::Guarded(Box::new(Verdict { rule, reason: Reason::BodyTooSlow { rate_min } }))
     }
 }
 
@@ -72,12 +153,12 @@ impl Upload {
 
 impl Body for Upload {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = BodyError;
 
     fn poll_frame(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
         let (body, progress) = match &mut *self {
             Self::Empty => return Poll::Ready(None),
             Self::Own(body) => {
@@ -88,7 +169,12 @@ impl Body for Upload {
             Self::Streaming { body, progress } => (body, progress),
         };
         let polled = Pin::new(body).poll_frame(context);
+        progress.wait(polled.is_pending());
         let stage = match &polled {
+            Poll::Ready(Some(Ok(frame))) if !progress.count(frame.data_ref().map_or(0, Bytes::len)) => {
+                progress.stage.set(Stage::TooLarge);
+                return Poll::Ready(Some(Err("the guard lets no more of it through".into())));
+            }
             Poll::Pending => Stage::AwaitingClient,
             Poll::Ready(Some(Err(error))) => blame(error),
             Poll::Ready(None | Some(Ok(_))) => {
@@ -97,7 +183,7 @@ impl Body for Upload {
             }
         };
         progress.stage.set(stage);
-        polled
+        polled.map(|frame| frame.map(|frame| frame.map_err(BodyError::from)))
     }
 
     fn is_end_stream(&self) -> bool {
@@ -144,17 +230,26 @@ pub(crate) struct Passed {
     claim: Claim,
     lease: Option<Lease>,
     pool: Rc<Pool>,
+    progress: Rc<Progress>,
     ledger: Ledger,
     silence: Option<Silence>,
     ended: bool,
 }
 
 impl Passed {
-    pub(crate) fn new(body: Incoming, claim: Claim, lease: Lease, worker: &Worker, ledger: Ledger) -> Self {
+    pub(crate) fn new(
+        body: Incoming,
+        claim: Claim,
+        lease: Lease,
+        worker: &Worker,
+        progress: Rc<Progress>,
+        ledger: Ledger,
+    ) -> Self {
         let limit = worker.waits.upstream_silence;
         let silence =
             (claim.kind() == Kind::Plain).then(|| Silence { limit, since: Instant::now(), sleep: None });
-        Self { body, claim, lease: Some(lease), pool: Rc::clone(&worker.pool), ledger, silence, ended: false }
+        let (lease, pool) = (Some(lease), Rc::clone(&worker.pool));
+        Self { body, claim, lease, pool, progress, ledger, silence, ended: false }
     }
 
     fn end(&mut self, outcome: Outcome) {
@@ -187,7 +282,10 @@ impl Passed {
                     self.end(Outcome::Answered);
                 }
             }
-            Poll::Ready(Some(Err(_))) => self.end(Outcome::EarlyEof),
+            Poll::Ready(Some(Err(_))) => {
+                let outcome = self.broken();
+                self.end(outcome);
+            }
             Poll::Ready(None) if !self.ended => self.end(Outcome::Answered),
             Poll::Ready(None) => {}
             Poll::Pending => {
@@ -199,6 +297,21 @@ impl Passed {
             }
         }
         polled.map(|frame| frame.map(|frame| frame.map_err(BodyError::from)))
+    }
+
+    /// Says why an answer broke off. A client that breaks its own body must not be able to blame the release for it.
+    fn broken(&mut self) -> Outcome {
+        match self.progress.stage.get() {
+            Stage::AwaitingClient | Stage::AwaitingReplica => Outcome::EarlyEof,
+            Stage::Malformed => Outcome::BadBody,
+            Stage::Gone => Outcome::Gone,
+            Stage::TooLarge => {
+                if let Failure::Guarded(verdict) = self.progress.too_large() {
+                    self.ledger.note(&verdict.rule, Noted::Blocked, &verdict.reason);
+                }
+                Outcome::Guarded
+            }
+        }
     }
 
     /// Ends an answer whose revision is drained. An event stream ends like any other, and its client connects again.

@@ -1,6 +1,7 @@
 //! Counts what is in flight on each replica, and lets a drain end it. A claim is taken under the table it was routed by.
 //! Refuses nothing: who may be claimed is decided in `balance`; when a claim is cancelled, in `drain`.
 
+use crate::guard::country::Databases;
 use manifest::edge::InFlight;
 use rollout::names::{ReplicaId, Revision, Target};
 use rollout::release::Protocol;
@@ -36,11 +37,12 @@ impl Replica {
 
 type Place = (Target, Revision, ReplicaId, SocketAddr);
 
-/// Knows every replica that a table names or that has requests in flight.
+/// Knows what tables share: every replica one names or that has requests in flight, and the databases of countries.
 #[derive(Debug, Default)]
 pub(crate) struct Registry {
     given: u64,
     known: HashMap<Place, Weak<Replica>>,
+    pub(crate) databases: Databases,
 }
 
 impl Registry {

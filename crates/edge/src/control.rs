@@ -141,6 +141,7 @@ impl Control {
             tls: self.tls.as_ref().map(|secured| secured.tls.state(secured.listen.clone())),
             tables: tables.targets().map(|target| target.table.clone()).collect(),
             in_flight: tables.registry.in_flight(),
+            guard: tables.targets().flat_map(|target| target.guard_state()).collect(),
         }
     }
 
@@ -176,6 +177,17 @@ impl Control {
             let records = self.ring.borrow().after(epoch, seq);
             if !records.is_empty() || tokio::time::timeout_at(deadline, closed).await.is_err() {
                 return records;
+            }
+        }
+    }
+
+    /// Reads databases of countries again when their files change, on a thread that may wait for the disk.
+    pub(crate) async fn refresh_databases(self: Rc<Self>) {
+        loop {
+            tokio::time::sleep(limits::DATABASE_LOOK).await;
+            for database in self.tables.borrow().registry.databases.all() {
+                // It ends by itself, and the next look comes in any case.
+                drop(tokio::task::spawn_blocking(move || database.refresh()));
             }
         }
     }

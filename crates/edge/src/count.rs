@@ -4,9 +4,10 @@
 use crate::claim::Replica;
 use crate::failing::Sample;
 use crate::failure::Column;
+use crate::guard::tally::{self, Tally};
 use crate::limits;
 use crate::route::TargetRoutes;
-use meter::wire::{ArmRow, BucketRow, CountRow, FailingRequest};
+use meter::wire::{ArmRow, BucketRow, CountRow, FailingRequest, GuardRow};
 use rollout::names::Revision;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -35,7 +36,11 @@ pub(crate) struct Ending {
 
 /// The open second of one worker. The lock is taken by that worker, and once a second by the one who closes it.
 #[derive(Debug, Default)]
-pub(crate) struct Shard(Mutex<Vec<OpenArm>>);
+pub(crate) struct Shard {
+    arms: Mutex<Vec<OpenArm>>,
+    /// Requests that a guard's rules spoke of; they belong to no arm.
+    pub(crate) guard: Tally,
+}
 
 /// One revision in the open second. There are few, so they are searched one by one.
 #[derive(Debug)]
@@ -60,7 +65,7 @@ struct OpenRow {
 impl Shard {
     /// Counts a request that has ended.
     pub(crate) fn count(&self, subject: &Subject, ending: Ending) {
-        let mut arms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut arms = self.arms.lock().unwrap_or_else(PoisonError::into_inner);
         let arm = open_arm(&mut arms, subject);
         arm.rows.entry(subject.place()).or_insert_with(|| subject.open()).row.count(ending);
         if !subject.allowed && ending.column != Some(Column::ClientAbort) {
@@ -70,12 +75,12 @@ impl Shard {
 
     /// Gives a failing request to the sample, which makes of it what it keeps.
     pub(crate) fn sample(&self, subject: &Subject, chance: u64, failing: impl FnOnce() -> FailingRequest) {
-        let mut arms = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut arms = self.arms.lock().unwrap_or_else(PoisonError::into_inner);
         open_arm(&mut arms, subject).failures.offer(chance, failing);
     }
 
     fn close(&self) -> Vec<OpenArm> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        std::mem::take(&mut *self.arms.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
@@ -154,6 +159,7 @@ pub(crate) struct Counted {
     pub(crate) rows: Vec<CountRow>,
     pub(crate) arms: Vec<ArmRow>,
     pub(crate) failures: Vec<FailingRequest>,
+    pub(crate) guard: Vec<GuardRow>,
 }
 
 /// The arms of all shards, put together by their labels.
@@ -191,8 +197,9 @@ pub(crate) fn close<'t>(
     shards: impl Iterator<Item = Arc<Shard>>,
     targets: impl Iterator<Item = &'t Arc<TargetRoutes>>,
 ) -> Counted {
+    let shards: Vec<Arc<Shard>> = shards.collect();
     let mut merged: BTreeMap<(String, u64), Merged> = BTreeMap::new();
-    for arm in shards.flat_map(|shard| shard.close()) {
+    for arm in shards.iter().flat_map(|shard| shard.close()) {
         merged.entry((arm.target.to_string(), arm.revision.0)).or_default().add(arm);
     }
     for target in targets {
@@ -200,7 +207,8 @@ pub(crate) fn close<'t>(
             merged.entry((target.name.to_string(), arm.revision.0)).or_default();
         }
     }
-    let mut counted = Counted::default();
+    let mut counted =
+        Counted { guard: tally::close(shards.iter().map(|shard| &shard.guard)), ..Counted::default() };
     for ((target, revision), arm) in merged {
         if arm.rows.is_empty() {
             counted.rows.push(CountRow { target: target.clone(), revision, ..CountRow::default() });

@@ -168,6 +168,7 @@ async fn send(
     match progress.stage.get() {
         Stage::Malformed => return Err(Attempt::Failed(Failure::BadBody)),
         Stage::Gone => return Err(Attempt::Failed(Failure::ClientGone)),
+        Stage::TooLarge => return Err(Attempt::Failed(progress.too_large())),
         Stage::AwaitingClient | Stage::AwaitingReplica => {}
     }
     let silent = lease.wire.moved().0 == read_before;
@@ -195,13 +196,20 @@ async fn out_of_time(worker: &Worker, progress: &Progress) -> Failure {
     loop {
         let (limit, failure) = match progress.stage.get() {
             Stage::AwaitingClient => (stall, Failure::UploadStalled),
-            Stage::AwaitingReplica | Stage::Malformed | Stage::Gone => (head, Failure::Timeout),
+            Stage::AwaitingReplica | Stage::Malformed | Stage::Gone | Stage::TooLarge => {
+                (head, Failure::Timeout)
+            }
         };
         let (deadline, now) = (progress.moved.get() + limit, Instant::now());
         if deadline <= now {
             return failure;
         }
+        let slow = progress.slow_at();
+        if slow.is_some_and(|at| at <= now) {
+            return progress.too_slow();
+        }
+        let deadline = slow.map_or(deadline, |at| at.min(deadline));
         // The turn may change to the one with the shorter limit while we sleep.
-        tokio::time::sleep_until(deadline.min(now + stall.min(head))).await;
+        tokio::time::sleep_until(deadline.min(now + progress.look_again(stall.min(head)))).await;
     }
 }

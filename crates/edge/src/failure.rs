@@ -1,6 +1,7 @@
 //! Says what went wrong with a request, whose fault it was, and which status the client gets: the only place that maps them.
 //! Counts nothing and logs nothing; `ledger` does.
 
+use crate::guard::Verdict;
 use crate::limits;
 use meter::wire::CountRow;
 use rollout::names::Target;
@@ -16,6 +17,8 @@ pub(crate) enum Failure {
     UploadStalled,
     /// Client: went away first.
     ClientGone,
+    /// Client: a rule of the target's guard refuses it. Belongs to no revision.
+    Guarded(Box<Verdict>),
     /// Ours: no table has ever arrived.
     NoTable,
     /// Ours: no table names this host and path.
@@ -134,6 +137,7 @@ impl Failure {
             Self::BadRequest(why) => (400, "bad_request", *why, Column::ClientError),
             Self::BadBody => (400, "bad_body", "its body is not framed as HTTP says", Column::ClientError),
             Self::UploadStalled => (408, "upload_stalled", "its body stopped coming", Column::ClientError),
+            Self::Guarded(verdict) => return verdict.map(),
             Self::ClientGone => (499, "client_gone", "the client went away", Column::ClientAbort),
             Self::NoTable => (503, "no_table", "nothing has been deployed here yet", Column::Connect),
             Self::UnknownHost => {
@@ -171,6 +175,7 @@ impl Failure {
     fn next(&self) -> String {
         match self {
             Self::BadRequest(_) | Self::BadBody => "correct the client".to_owned(),
+            Self::Guarded(verdict) => verdict.reason.next(),
             Self::UploadStalled | Self::ClientGone => "send the request again".to_owned(),
             Self::NoTable => "run `medeclipse deploy`".to_owned(),
             Self::UnknownHost => {
@@ -187,6 +192,20 @@ impl Failure {
             Self::Drained => {
                 "send the request again; operators: `drain` in medeclipse.toml is the bound".to_owned()
             }
+        }
+    }
+}
+
+impl Verdict {
+    fn map(&self) -> Mapped {
+        let reason = &self.reason;
+        Mapped {
+            status: reason.status(),
+            class: reason.class(),
+            why: reason.why(),
+            next: reason.next(),
+            retry_after_seconds: reason.retry_after(),
+            column: Column::ClientError,
         }
     }
 }

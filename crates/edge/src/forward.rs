@@ -6,6 +6,7 @@ use crate::claim::Kind;
 use crate::client::Client;
 use crate::exchange::{self, Exchanged, Order};
 use crate::failure::Failure;
+use crate::guard::Noted;
 use crate::headers::{self, Onward, Upgrade};
 use crate::ledger::{Ledger, Outcome};
 use crate::maintenance::{self, Admission};
@@ -15,7 +16,7 @@ use crate::upgrade;
 use crate::worker::Worker;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
-use hyper::body::Incoming;
+use hyper::body::{Body, Incoming};
 use std::convert::Infallible;
 use std::rc::Rc;
 
@@ -27,7 +28,7 @@ pub(crate) async fn serve(
 ) -> Result<Response<Reply>, Infallible> {
     let (parts, body) = request.into_parts();
     let number = client.begin(parts.version == Version::HTTP_2);
-    let ledger = Ledger::open(&worker, &client, &parts);
+    let mut ledger = Ledger::open(&worker, &client, &parts);
     if client.line.is_ambiguous(number) {
         let failure = Failure::BadRequest("it has both a Content-Length and a Transfer-Encoding");
         return Ok(closing(ledger.refuse(&failure, None)));
@@ -39,12 +40,23 @@ pub(crate) async fn serve(
     if let Some(port) = client.redirect {
         return Ok(ledger.redirect(&authority, port, &parts.uri));
     }
-    let place = match maintenance::admit(&worker, &authority.host, parts.uri.path()).await {
+    let arrive = |place: &Place| ledger.arrive(place, &parts);
+    let place = match maintenance::admit(&worker, &authority.host, parts.uri.path(), arrive).await {
         Ok(Admission::Enter(place)) => place,
         Ok(Admission::Healthy) => return Ok(ledger.reply(StatusCode::OK, "in maintenance\n")),
-        Err(failure) => return Ok(ledger.refuse(&failure, None)),
+        Err(failure) => return Ok(refused(ledger, &failure, None, &parts)),
     };
     Ok(pass(&worker, &client, &authority, &place, parts, body, ledger).await)
+}
+
+/// Refuses a request. What the guard did not let through is not worth reading to its end.
+fn refused(ledger: Ledger, failure: &Failure, arm: Option<&ArmRoutes>, parts: &Parts) -> Response<Reply> {
+    let response = ledger.refuse(failure, arm);
+    let sends = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING]
+        .iter()
+        .any(|name| parts.headers.contains_key(name));
+    let unread = matches!(failure, Failure::Guarded(_)) && parts.version != Version::HTTP_2 && sends;
+    if unread { closing(response) } else { response }
 }
 
 /// What the request could mean is unclear, so what follows it on the connection is too.
@@ -73,10 +85,17 @@ async fn pass(
         Ok(order) => order,
         Err(failure) => return ledger.refuse(&failure, Some(arm)),
     };
-    let progress = Progress::new();
+    let guard = place.target.guard.as_ref();
+    let watch = guard
+        .filter(|_| !body.is_end_stream())
+        .and_then(|guard| guard.body(&ledger.seen(worker, &place.target, &parts)));
+    let progress = Progress::watching(watch);
     let upload = Upload::new(body, &progress);
     let tried = |claim: &crate::claim::Claim| ledger.tried(claim.replica());
     let exchanged = exchange::exchange(worker, &order, upload, &progress, tried).await;
+    if let Some((rule, reason)) = progress.overrun() {
+        ledger.note(&rule, Noted::Counted, &reason);
+    }
     let mut response = match exchanged {
         Ok(exchanged) if exchanged.response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             let on_upgrade = parts.extensions.remove();
@@ -86,8 +105,13 @@ async fn pass(
         Ok(exchanged) if order.upgrade == Upgrade::Stream && exchanged.response.status().is_success() => {
             ledger.refuse(&Failure::BadAnswer, Some(arm))
         }
-        Ok(exchanged) => answer(worker, place, arm, exchanged, ledger),
-        Err(failure) => ledger.refuse(&failure, Some(arm)),
+        Ok(exchanged) => answer(worker, place, arm, exchanged, progress, ledger),
+        Err(failure) => {
+            if let Failure::Guarded(verdict) = &failure {
+                ledger.note(&verdict.rule, Noted::Blocked, &verdict.reason);
+            }
+            refused(ledger, &failure, Some(arm), &parts)
+        }
     };
     if let Some(cookie) = draw.cookie {
         response.headers_mut().append(header::SET_COOKIE, cookie);
@@ -109,6 +133,8 @@ fn order<'r>(
         authority,
         request_id: &ledger.request_id,
         client,
+        origin: &ledger.origin,
+        trace: &ledger.trace,
         forwarded: worker.forwarded,
         upgrade,
         random: &worker.random,
@@ -129,6 +155,7 @@ fn answer(
     place: &Place,
     arm: &ArmRoutes,
     exchanged: Exchanged,
+    progress: Rc<Progress>,
     mut ledger: Ledger,
 ) -> Response<Reply> {
     let Exchanged { response, claim, lease } = exchanged;
@@ -141,7 +168,7 @@ fn answer(
         worker.reconsider_drains();
     }
     finish_head(&mut head.headers, place, arm, &ledger, Upgrade::None);
-    let passed = Passed::new(body, claim, lease, worker, ledger);
+    let passed = Passed::new(body, claim, lease, worker, progress, ledger);
     Response::from_parts(head, Reply::Passed(Box::new(passed)))
 }
 
@@ -191,6 +218,9 @@ fn finish_head(
     headers::homeward(headers, upgraded);
     headers::sign(headers, arm);
     headers.insert(headers::REQUEST_ID, ledger.request_id.clone());
+    if let Some(security) = place.target.security.as_ref().filter(|_| upgraded == Upgrade::None) {
+        security.write(headers, ledger.over_tls);
+    }
     if place.target.routes().strip_path && place.prefix > 0 {
         headers::scope_cookies(headers, place.prefix_of(ledger.path()));
     }

@@ -4,6 +4,9 @@
 use crate::client::Client;
 use crate::config::Forwarded;
 use crate::failure::Failure;
+use crate::guard::Origin;
+use crate::guard::client::FORWARDED_FOR;
+use crate::guard::trace::Trace;
 use crate::limits;
 use crate::random::Random;
 use crate::route::{ArmRoutes, Place};
@@ -18,7 +21,6 @@ pub(crate) const RELEASE: HeaderName = HeaderName::from_static("x-medeclipse-rel
 pub(crate) const REVISION: HeaderName = HeaderName::from_static("x-medeclipse-revision");
 pub(crate) const LABEL: HeaderName = HeaderName::from_static("x-medeclipse-label");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
-const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
@@ -115,15 +117,26 @@ pub(crate) fn asked_upgrade(parts: &Parts) -> Upgrade {
     }
 }
 
-/// Returns the client's request id when it is sane, else a new one.
-pub(crate) fn request_id(headers: &HeaderMap, random: &Random) -> HeaderValue {
+/// Draws a request id.
+pub(crate) fn new_request_id(random: &Random) -> HeaderValue {
+    HeaderValue::try_from(random.hex()).expect("BUG: hex digits are a header value")
+}
+
+/// Returns the request id a proxy gave, when it is sane.
+pub(crate) fn given_request_id(headers: &HeaderMap) -> Option<HeaderValue> {
     let sane = |value: &&HeaderValue| {
         let bytes = value.as_bytes();
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
         !bytes.is_empty() && bytes.len() <= limits::REQUEST_ID_CHARS && bytes.iter().all(plain)
     };
-    let new = || HeaderValue::try_from(random.hex()).expect("BUG: hex digits are a header value");
-    headers.get(REQUEST_ID).filter(sane).cloned().unwrap_or_else(new)
+    headers.get(REQUEST_ID).filter(sane).cloned()
+}
+
+/// Whether the proxy in front had the request over TLS.
+pub(crate) fn came_over_tls(headers: &HeaderMap) -> bool {
+    let proto = headers.get_all(FORWARDED_PROTO).iter().next_back().and_then(|proto| proto.to_str().ok());
+    let last = proto.and_then(|proto| proto.rsplit(',').next());
+    last.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"))
 }
 
 /// What the edge knows about a request beyond its head.
@@ -131,6 +144,8 @@ pub(crate) struct Onward<'r> {
     pub(crate) authority: &'r Authority,
     pub(crate) request_id: &'r HeaderValue,
     pub(crate) client: &'r Client,
+    pub(crate) origin: &'r Origin,
+    pub(crate) trace: &'r Trace,
     pub(crate) forwarded: Forwarded,
     pub(crate) upgrade: Upgrade,
     pub(crate) random: &'r Random,
@@ -158,6 +173,7 @@ pub(crate) fn onward(inbound: &HeaderMap, onward: &Onward<'_>) -> HeaderMap {
             headers.append(header::UPGRADE, protocol.clone());
         }
     }
+    onward.trace.write(&mut headers);
     if onward.upgrade == Upgrade::Stream {
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(header::SEC_WEBSOCKET_KEY, websocket_key(onward.random));
@@ -181,13 +197,17 @@ fn forward(headers: &mut HeaderMap, inbound: &HeaderMap, onward: &Onward<'_>) {
         (FORWARDED_HOST, onward.authority.header.clone()),
         (FORWARDED_PORT, client.local_port.clone()),
     ];
-    if onward.forwarded == Forwarded::Replaced {
+    if onward.forwarded == Forwarded::Replaced && !onward.origin.proxied {
         headers.extend(seen.into_iter().map(|(name, value)| (Some(name), value)));
         headers.insert(FORWARDED_FOR, client.address.clone());
         return;
     }
     for (name, value) in seen {
         headers.insert(name.clone(), inbound.get(name).cloned().unwrap_or(value));
+    }
+    if onward.origin.proxied {
+        headers.insert(FORWARDED_FOR, onward.origin.forwarded_for(&client.address));
+        return;
     }
     let before = inbound.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
     let chain: Vec<&[u8]> = before.chain([client.address.as_bytes()]).collect();

@@ -6,16 +6,19 @@ use crate::body::Reply;
 use crate::claim::Replica;
 use crate::client::Client;
 use crate::clock;
+use crate::config::Forwarded;
 use crate::count::{Ending, Subject};
 use crate::failure::{Column, Failure};
 use crate::grpc;
+use crate::guard::trace::Trace;
+use crate::guard::{Noted, Origin, Reason, Seen};
 use crate::headers::{self, Authority};
 use crate::redact;
-use crate::route::{ArmRoutes, TargetRoutes};
+use crate::route::{ArmRoutes, Place, TargetRoutes};
 use crate::split::Draw;
 use crate::worker::Worker;
 use http::request::Parts;
-use http::{HeaderMap, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use meter::wire::FailingRequest;
 use rollout::names::Millis;
 use std::rc::Rc;
@@ -35,6 +38,12 @@ pub(crate) enum Outcome {
     Drained,
     /// The answer was cut because the replica fell silent.
     Silent,
+    /// The client broke the framing of its body while the answer came.
+    BadBody,
+    /// The client went away while it still sent its body.
+    Gone,
+    /// The guard ended the body while the answer came.
+    Guarded,
 }
 
 /// What a gRPC answer says of itself besides its status.
@@ -47,6 +56,16 @@ enum Grpc {
     Failed,
 }
 
+const RATE_LIMIT_POLICY: HeaderName = HeaderName::from_static("ratelimit-policy");
+const RATE_LIMIT: HeaderName = HeaderName::from_static("ratelimit");
+
+fn insert(headers: &mut HeaderMap, name: HeaderName, value: String) {
+    // The names of rules are names of the manifest; a table from elsewhere may say less.
+    if let Ok(value) = HeaderValue::try_from(value) {
+        headers.insert(name, value);
+    }
+}
+
 /// The account of one request.
 pub(crate) struct Ledger {
     worker: Rc<Worker>,
@@ -54,6 +73,14 @@ pub(crate) struct Ledger {
     started: Instant,
     time: Millis,
     pub(crate) request_id: HeaderValue,
+    pub(crate) trace: Trace,
+    /// Whose request it is; its peer until its target is known.
+    pub(crate) origin: Origin,
+    pub(crate) over_tls: bool,
+    /// The target that was found, also when no arm was drawn.
+    target: Option<Arc<str>>,
+    guard: Option<(Arc<str>, Noted)>,
+    logged: bool,
     method: http::Method,
     uri: http::Uri,
     subject: Option<Subject>,
@@ -75,7 +102,13 @@ impl Ledger {
             client: Rc::clone(client),
             started: Instant::now(),
             time: clock::now(),
-            request_id: headers::request_id(&parts.headers, &worker.random),
+            request_id: headers::new_request_id(&worker.random),
+            trace: Trace::of(&parts.headers, &worker.random),
+            origin: Origin::direct(client.peer.ip()),
+            over_tls: client.scheme == "https",
+            target: None,
+            guard: None,
+            logged: true,
             method: parts.method.clone(),
             uri: parts.uri.clone(),
             subject: None,
@@ -91,6 +124,52 @@ impl Ledger {
 
     pub(crate) fn path(&self) -> &str {
         self.uri.path()
+    }
+
+    /// Notes where the request goes, finds whose it is, and asks the target's guard.
+    pub(crate) fn arrive(&mut self, place: &Place, parts: &Parts) -> Result<(), Failure> {
+        let target = &place.target;
+        self.target = Some(Arc::clone(&target.name));
+        self.logged = target.routes().access_log;
+        if let Some(guard) = &target.guard {
+            self.origin = guard.origin(self.client.peer.ip(), &parts.headers);
+        }
+        if self.origin.proxied || self.worker.forwarded == Forwarded::Believed {
+            self.over_tls |= headers::came_over_tls(&parts.headers);
+            if let Some(given) = headers::given_request_id(&parts.headers) {
+                self.request_id = given;
+            }
+        }
+        let Some(guard) = &target.guard else { return Ok(()) };
+        let worker = Rc::clone(&self.worker);
+        let seen = self.seen(&worker, target, parts);
+        let verdict = guard.look(&seen, |rule, noted, reason| self.note(rule, noted, reason));
+        verdict.map_or(Ok(()), |verdict| Err(Failure::Guarded(Box::new(verdict))))
+    }
+
+    /// Returns the request as the guard's rules see it.
+    pub(crate) fn seen<'r>(&self, worker: &'r Worker, target: &TargetRoutes, parts: &'r Parts) -> Seen<'r> {
+        let route = target.template(parts.uri.path());
+        Seen::new(parts, self.origin.client, route, &worker.buckets, self.started)
+    }
+
+    /// Counts what a rule of the guard said.
+    pub(crate) fn note(&mut self, rule: &Arc<str>, noted: Noted, reason: &Reason) {
+        let Some(target) = &self.target else { return };
+        let example = || FailingRequest {
+            target: target.to_string(),
+            at_ms: self.time.0,
+            method: redact::method(&self.method).to_owned(),
+            path: redact::path(self.uri.path()),
+            parameters: redact::parameters(self.uri.query()),
+            status: reason.status(),
+            class: reason.class().to_owned(),
+            ..FailingRequest::default()
+        };
+        self.worker.shard.guard.note(target, rule, noted, self.worker.random.next(), example);
+        if noted != Noted::Unknown {
+            self.guard = Some((Arc::clone(rule), noted));
+        }
     }
 
     /// Notes which arm was drawn; from now on the request is counted.
@@ -152,6 +231,12 @@ impl Ledger {
             Outcome::Drained => (Some(Column::Timeout), Some("drained")),
             Outcome::Silent if self.status >= 500 => (status_column, Some("timeout")),
             Outcome::Silent => (Some(Column::Timeout), Some("timeout")),
+            Outcome::BadBody => (Some(Column::ClientError), Some("bad_body")),
+            Outcome::Gone => (Some(Column::ClientAbort), Some("client_gone")),
+            Outcome::Guarded => {
+                self.subject = None;
+                (Some(Column::ClientError), Some("body_too_large"))
+            }
         };
         self.close(column, error);
     }
@@ -196,6 +281,14 @@ impl Ledger {
         if let Some(seconds) = mapped.retry_after_seconds {
             answer.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if let Failure::Guarded(verdict) = failure {
+            // What the guard refused speaks neither for a release nor against it.
+            self.subject = None;
+            if let Some((policy, state)) = verdict.reason.rate_limit(&verdict.rule) {
+                insert(answer, RATE_LIMIT_POLICY, policy);
+                insert(answer, RATE_LIMIT, state);
+            }
+        }
         if let Some(arm) = arm {
             headers::sign(answer, arm);
         }
@@ -213,7 +306,7 @@ impl Ledger {
         if let Some(subject) = &self.subject {
             self.count(subject, column, error);
         }
-        if let Some(log) = &self.worker.access_log {
+        if let Some(log) = self.worker.access_log.as_ref().filter(|_| self.logged) {
             log.write(self.entry(error));
         }
     }
@@ -254,7 +347,9 @@ impl Ledger {
         Entry {
             time: self.time,
             request_id: self.request_id.clone(),
-            target: self.subject.as_ref().map(|subject| Arc::clone(&subject.target)),
+            trace: self.trace.id(),
+            span: self.trace.span(),
+            target: self.target.clone(),
             revision: self.subject.as_ref().map(|subject| subject.revision.0),
             replica: self.replica.clone(),
             method: self.method.clone(),
@@ -262,8 +357,10 @@ impl Ledger {
             status: self.status,
             error,
             bytes: self.bytes,
+            head_after: self.head_after,
             duration: self.started.elapsed(),
-            client: self.client.peer.ip(),
+            guard: self.guard.clone(),
+            client: self.origin.client,
         }
     }
 }

@@ -29,6 +29,7 @@ mod framing;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
 mod grpc;
+mod guard;
 pub mod handover;
 mod headers;
 mod ledger;

@@ -7,6 +7,7 @@ use crate::config::EdgeConfig;
 use crate::control::{Control, Secured};
 use crate::count::Shard;
 use crate::door::Door;
+use crate::guard::table::Table;
 use crate::random::Random;
 use crate::repeats::Repeats;
 use crate::sockets::{SocketFile, keep};
@@ -205,6 +206,7 @@ fn start_workers(
     stop: &watch::Sender<bool>,
 ) -> Result<Started, EdgeError> {
     let (routes, repeats) = (Arc::new(tables.routes()), Arc::<Repeats>::default());
+    let buckets = Arc::<Table>::default();
     let count = config.workers.max(1);
     let (mut senders, mut shards, mut workers) = (Vec::new(), Vec::new(), Vec::new());
     for index in 0..count {
@@ -216,6 +218,7 @@ fn start_workers(
             commands,
             shard: Arc::clone(&shard),
             repeats: Arc::clone(&repeats),
+            buckets: Arc::clone(&buckets),
             access_log: access_log.clone(),
             waits: config.waits,
             forwarded: config.forwarded,
@@ -282,6 +285,7 @@ fn start_control(
             let (orders, queue) = mpsc::channel(limits::ADMIN_QUEUE);
             tokio::task::spawn_local(Rc::clone(&control).obey(queue));
             tokio::task::spawn_local(Rc::clone(&control).close_seconds());
+            tokio::task::spawn_local(Rc::clone(&control).refresh_databases());
             tokio::task::spawn_local(keep(admin_socket, move |socket| {
                 admin::serve(Rc::clone(&control), socket, orders.clone())
             }));

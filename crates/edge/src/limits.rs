@@ -67,6 +67,15 @@ pub const STICKY_MAX_AGE_SECONDS: u64 = 7 * 24 * 3600;
 /// Characters of an inbound request id that are believed.
 pub const REQUEST_ID_CHARS: usize = 128;
 
+/// Rules of one target's guard. Each is asked for every request; a rule engine is one of them.
+pub const GUARD_RULES: usize = 32;
+/// How often the files of country databases are looked at.
+pub const DATABASE_LOOK: Duration = Duration::from_secs(5);
+/// A slow body has this long before its rate is looked at: phones wake their radio, servers their disks.
+pub const BODY_GRACE: Duration = Duration::from_secs(5);
+/// A watched body is looked at this often.
+pub const BODY_LOOK: Duration = Duration::from_secs(1);
+
 /// Closed seconds kept for the engine.
 pub const COUNT_SECONDS: usize = 120;
 /// Failing requests of one target and revision kept of a second: a handful says what is wrong, all would be a second log.

@@ -18,12 +18,21 @@ pub(crate) enum Admission {
     Healthy,
 }
 
-/// Finds the request's place, waiting while its target is in maintenance.
-pub(crate) async fn admit(worker: &Worker, host: &str, path: &str) -> Result<Admission, Failure> {
+/// Finds the request's place, waiting while its target is in maintenance. `guard` looks at it before it may wait.
+pub(crate) async fn admit(
+    worker: &Worker,
+    host: &str,
+    path: &str,
+    guard: impl FnOnce(&Place) -> Result<(), Failure>,
+) -> Result<Admission, Failure> {
+    let mut guard = Some(guard);
     loop {
         // Registered before the table is read, so that no swap is missed.
         let swapped = worker.swapped.notified();
         let place = find(worker, host, path)?;
+        if let Some(guard) = guard.take() {
+            guard(&place)?;
+        }
         let routes = place.target.routes();
         let Some(maintenance) = &routes.maintenance else { return Ok(Admission::Enter(place)) };
         let health = routes.health_path.as_deref();

@@ -61,7 +61,7 @@ fn heads(worker: &Worker, routes: &RouteTable) -> HeaderMap {
     let host = HeaderValue::try_from(host).unwrap_or(HeaderValue::from_static("localhost"));
     let mut heads = HeaderMap::new();
     heads.insert(header::HOST, host);
-    heads.insert(headers::REQUEST_ID, headers::request_id(&heads, &worker.random));
+    heads.insert(headers::REQUEST_ID, headers::new_request_id(&worker.random));
     heads.insert(header::USER_AGENT, HeaderValue::from_static("medeclipse-edge (proof)"));
     heads
 }

@@ -3,8 +3,10 @@
 
 use crate::balance::Balance;
 use crate::claim::Registry;
+use crate::guard::Guard;
+use crate::guard::secure::SecurityHeaders;
 use http::HeaderValue;
-use manifest::edge::EdgeTable;
+use manifest::edge::{EdgeTable, GuardState};
 use rollout::names::{Release, Revision};
 use rollout::release::Protocol;
 use rollout::routes::{Arm, RouteTable};
@@ -21,6 +23,8 @@ pub(crate) struct TargetRoutes {
     pub(crate) stable: Option<ArmRoutes>,
     pub(crate) candidate: Option<ArmRoutes>,
     templates: Vec<Template>,
+    pub(crate) guard: Option<Guard>,
+    pub(crate) security: Option<SecurityHeaders>,
     /// Requests waiting for the end of the maintenance; lives on through tables.
     pub(crate) held: Arc<AtomicUsize>,
 }
@@ -32,12 +36,20 @@ impl TargetRoutes {
         let stable = routes.stable.as_ref().map(&mut arm);
         let candidate = routes.candidate.as_ref().map(|candidate| arm(&candidate.arm));
         let templates = routes.templates.iter().map(|template| Template::parse(template)).collect();
+        let guard =
+            routes.guard.as_ref().map(|guard| Guard::new(guard, &routes.target, &mut registry.databases));
+        let security = routes.headers.as_ref().map(SecurityHeaders::new);
         let name = routes.target.to_string().into();
-        Self { name, stable, candidate, templates, held, table }
+        Self { name, stable, candidate, templates, guard, security, held, table }
     }
 
     pub(crate) fn routes(&self) -> &RouteTable {
         &self.table.routes
+    }
+
+    /// Says how each rule of its guard is.
+    pub(crate) fn guard_state(&self) -> Vec<GuardState> {
+        self.guard.as_ref().map_or(Vec::new(), |guard| guard.state(&self.routes().target))
     }
 
     pub(crate) fn arms(&self) -> impl Iterator<Item = &ArmRoutes> {
@@ -87,7 +99,7 @@ impl ArmRoutes {
 
 /// A path with holes: `/api/appointments/{id}`; `{rest...}` at the end takes what remains.
 #[derive(Debug)]
-struct Template {
+pub(crate) struct Template {
     text: Arc<str>,
     segments: Vec<Segment>,
 }
@@ -100,7 +112,7 @@ enum Segment {
 }
 
 impl Template {
-    fn parse(text: &str) -> Self {
+    pub(crate) fn parse(text: &str) -> Self {
         let segments = text
             .split('/')
             .map(|segment| match segment.strip_prefix('{').and_then(|inner| inner.strip_suffix('}')) {
@@ -112,7 +124,7 @@ impl Template {
         Self { text: text.into(), segments }
     }
 
-    fn matches(&self, path: &str) -> bool {
+    pub(crate) fn matches(&self, path: &str) -> bool {
         let mut parts = path.split('/');
         for segment in &self.segments {
             match (segment, parts.next()) {

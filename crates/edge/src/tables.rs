@@ -2,6 +2,7 @@
 //! is replaced by nothing. Touches no worker and no disk; `control` does.
 
 use crate::claim::Registry;
+use crate::guard;
 use crate::route::{Routes, TargetRoutes, claims};
 use crate::store::Record;
 use manifest::edge::{EdgeTable, Refused, Withdrawal};
@@ -60,7 +61,7 @@ impl Tables {
                 table.routes.target
             ))
         } else {
-            self.conflict(&table.routes)
+            self.conflict(&table.routes).or_else(|| guard::flaw(&table.routes))
         };
         match reason {
             Some(reason) => Err(self.refusal(422, reason, &table.routes.target)),

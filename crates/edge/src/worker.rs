@@ -7,6 +7,7 @@ use crate::claim::{Claim, Flights};
 use crate::config::{Forwarded, Waits};
 use crate::count::Shard;
 use crate::door::Door;
+use crate::guard::table::Table;
 use crate::pool::Pool;
 use crate::random::Random;
 use crate::repeats::Repeats;
@@ -39,6 +40,7 @@ pub(crate) struct Setup {
     pub(crate) commands: mpsc::Receiver<Command>,
     pub(crate) shard: Arc<Shard>,
     pub(crate) repeats: Arc<Repeats>,
+    pub(crate) buckets: Arc<Table>,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) waits: Waits,
     pub(crate) forwarded: Forwarded,
@@ -57,6 +59,8 @@ pub(crate) struct Worker {
     pub(crate) random: Random,
     pub(crate) shard: Arc<Shard>,
     pub(crate) repeats: Arc<Repeats>,
+    /// The buckets of all rate rules, over all workers.
+    pub(crate) buckets: Arc<Table>,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) waits: Waits,
     pub(crate) forwarded: Forwarded,
@@ -102,7 +106,8 @@ pub(crate) fn run(setup: Setup) -> io::Result<()> {
 }
 
 async fn live(setup: Setup) -> io::Result<()> {
-    let Setup { listeners, routes, commands, shard, repeats, access_log, waits, forwarded, stop } = setup;
+    let Setup { listeners, routes, commands, shard, repeats, buckets, access_log, waits, forwarded, stop } =
+        setup;
     let worker = Rc::new(Worker {
         routes: RefCell::new(routes),
         swapped: Notify::new(),
@@ -112,6 +117,7 @@ async fn live(setup: Setup) -> io::Result<()> {
         random: Random::seeded(),
         shard,
         repeats,
+        buckets,
         access_log,
         waits,
         forwarded,

@@ -167,6 +167,8 @@ mod tests {
             listen: Vec::new(),
             tables: vec![table],
             in_flight: vec![row],
+            tls: None,
+            guard: Vec::new(),
         }
     }
 

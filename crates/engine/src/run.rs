@@ -30,7 +30,7 @@ const RENEW_AGAIN: Millis = Millis::seconds(1);
 /// What a target can be told.
 pub enum Message {
     Command {
-        command: OperatorCommand,
+        command: Box<OperatorCommand>,
         actor: Actor,
         reply: oneshot::Sender<Result<Commanded, CommandError>>,
     },

@@ -352,7 +352,7 @@ impl Handle {
 
     async fn command(&self, command: OperatorCommand, actor: Actor) -> Result<Commanded, ApiError> {
         let (reply, answer) = oneshot::channel();
-        let message = Message::Command { command, actor, reply };
+        let message = Message::Command { command: Box::new(command), actor, reply };
         let asked = async {
             self.mailbox.send(message).await.map_err(|_| gone())?;
             answer.await.map_err(|_| gone())

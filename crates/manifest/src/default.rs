@@ -75,7 +75,7 @@ mod tests {
     }
 
     /// Keys whose example differs from the default on purpose; the manual says so in words.
-    const EXAMPLES: [&str; 9] = [
+    const EXAMPLES: [&str; 11] = [
         "service.NAME.replicas is not",
         "service.NAME.replicas.min is not",
         "service.NAME.env is not",
@@ -84,16 +84,23 @@ mod tests {
         "service.NAME.rollout.checks is not",
         "service.NAME.rollout.hooks.before_deploy is not",
         "service.NAME.rollout.hooks.after_deploy is not",
+        // Only with `key = "header"`.
+        "service.NAME.guard.rate.header is missing",
+        // Either `allow` or `deny`.
+        "service.NAME.guard.countries.deny is missing",
         // Exactly one of `header` and `cookie`.
         "service.NAME.judge.user.cookie is missing",
     ];
+
+    const OF_THIS_MACHINE: [&str; 9] =
+        ["platform", "listen", "ports", "api", "tls", "service", "listen_http", "redirect", "proxy_protocol"];
 
     /// Keys only `medeclipse infra` reads: `infra.toml` beside the tests of this crate shows them all.
     fn of_infra(section: &str, key: &str) -> bool {
         match section {
             "" => matches!(key, "project" | "ci" | "compliance" | "waiver"),
             "service.NAME" => matches!(key, "container" | "secrets"),
-            "environment.NAME" => !matches!(key, "platform" | "listen" | "ports" | "api" | "tls" | "service"),
+            "environment.NAME" => !OF_THIS_MACHINE.contains(&key),
             _ => false,
         }
     }

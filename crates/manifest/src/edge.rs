@@ -8,6 +8,7 @@
 //! | `GET /v1/samples?epoch=E&after=SEQ&wait_ms=N` | 200 list of `meter::wire::SecondRecord`, waiting up to N ms for the first |
 //! | `POST /v1/prove` with [`ProofRequest`] | 200 [`Proof`] |
 
+use rollout::guard::GuardMode;
 use rollout::names::{Generation, Millis, Release, ReplicaId, Revision, Target};
 use rollout::routes::RouteTable;
 use schemars::JsonSchema;
@@ -57,6 +58,19 @@ pub struct EdgeState {
     /// None: no address has TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<TlsState>,
+    /// The rules of every guard, and what is wrong with them.
+    #[serde(default)]
+    pub guard: Vec<GuardState>,
+}
+
+/// How one rule of a target's guard is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GuardState {
+    pub target: Target,
+    pub rule: String,
+    pub mode: GuardMode,
+    /// Why it cannot do its work; it lets everything pass meanwhile.
+    pub trouble: Option<String>,
 }
 
 /// The certificates in use, and what became of handshakes since the edge started.

@@ -343,7 +343,7 @@ impl<'r> Fields<'r> {
 
     pub fn tables(&self, name: &str) -> Vec<Fields<'r>> {
         let Some((key, value)) = self.value(name) else { return Vec::new() };
-        let Shape::Tables { of, max } = key.shape else { panic!("BUG: `{name}` holds no list of tables") };
+        let (of, max) = tables_shape(&key.shape).expect("BUG: the key holds no list of tables");
         let Some(list) = value.get_ref().as_array().filter(|list| list.len() <= max) else {
             let reason = format!("a list of at most {max} tables was expected");
             self.refuse::<()>(
@@ -481,6 +481,14 @@ fn rounded(refusal: Refusal) -> Refusal {
 
 /// A word of a command or a variable's value.
 static WORD: Shape = Shape::Text(&text::PLAIN);
+
+fn tables_shape(shape: &'static Shape) -> Option<(&'static Section, usize)> {
+    match shape {
+        Shape::Tables { of, max } => Some((of, *max)),
+        Shape::OneOf(shapes) => shapes.iter().find_map(tables_shape),
+        _ => None,
+    }
+}
 
 fn texts_shape(shape: &'static Shape) -> Option<(&'static Text, usize, usize)> {
     match shape {

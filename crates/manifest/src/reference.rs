@@ -70,60 +70,56 @@ fn the_manifest_of_the_readme_is_a_manifest() {
     assert_eq!(read.unwrap_or_else(|errors| panic!("{}", errors.render(Color::Never))).services.len(), 1);
 }
 
+/// Every section with defaults, and what must stand before a key of it, after the least a service needs.
+const LEAST_BEFORE: [(&str, &str); 31] = [
+    ("service.NAME", ""),
+    ("service.NAME.replicas", "[service.web.replicas]\n"),
+    ("service.NAME.health", "[service.web.health]\n"),
+    ("service.NAME.rollout", "[service.web.rollout]\n"),
+    ("service.NAME.rollout.connections", "[service.web.rollout.connections]\n"),
+    ("service.NAME.rollout.hooks", "[service.web.rollout.hooks]\n"),
+    ("service.NAME.rollout.checks", "[[service.web.rollout.checks]]\nname = \"a\"\nurl = \"/\"\n"),
+    ("service.NAME.rollout.readiness", "[service.web.rollout.readiness]\n"),
+    (
+        "service.NAME.rollout.monitor",
+        "[service.web.rollout.monitor]\nchecks = [{ name = \"a\", url = \"/\" }]\n",
+    ),
+    (
+        "service.NAME.rollout.monitor.checks",
+        "[[service.web.rollout.monitor.checks]]\nname = \"a\"\nurl = \"/\"\n",
+    ),
+    ("service.NAME.judge", "[service.web.judge]\n"),
+    ("service.NAME.judge.latency", "[service.web.judge.latency]\n"),
+    ("service.NAME.judge.probes", "[service.web.judge.probes]\npath = \"/\"\n"),
+    ("service.NAME.judge.errors", "[service.web.judge.errors]\n"),
+    ("service.NAME.guard", "[service.web.guard]\n"),
+    ("service.NAME.guard.rate", "[service.web.guard.rate]\nlimit = 50\n"),
+    ("service.NAME.guard.login", "[service.web.guard.login]\nlimit = 50\npaths = [\"/a\"]\n"),
+    ("service.NAME.guard.countries", "[service.web.guard.countries]\nallow = [\"FR\"]\n"),
+    ("service.NAME.guard.head", "[service.web.guard.head]\n"),
+    ("service.NAME.guard.body", "[service.web.guard.body]\n"),
+    ("service.NAME.headers", "[service.web.headers]\n"),
+    ("environment.NAME", "[environment.local]\n"),
+    ("project", "[project]\nname = \"p\"\n"),
+    ("ci.github", "[ci.github]\nrepository = \"a/b\"\n"),
+    ("compliance", "[compliance]\n"),
+    (
+        "compliance.hds_hosts.NAME",
+        "[compliance.hds_hosts.aws]\ncertificate = \"1\"\nexpires = \"2027-01-01\"\n",
+    ),
+    ("service.NAME.container", "[service.web.container]\n"),
+    ("environment.NAME.aws", "[environment.local.aws]\naccount = \"111111111111\"\n"),
+    ("environment.NAME.network", "[environment.local.network]\n"),
+    ("environment.NAME.edge", "[environment.local.edge]\n"),
+    ("environment.NAME.alerts", "[environment.local.alerts]\n"),
+];
+
 #[test]
 fn every_default_that_is_stated_is_the_real_one() {
     let mut tried = 0;
-    for (section, before) in [
-        ("service.NAME", "[service.web]\ncommand = [\"./web\"]\n"),
-        ("service.NAME.replicas", "[service.web]\ncommand = [\"./web\"]\n[service.web.replicas]\n"),
-        ("service.NAME.health", "[service.web]\ncommand = [\"./web\"]\n[service.web.health]\n"),
-        ("service.NAME.rollout", "[service.web]\ncommand = [\"./web\"]\n[service.web.rollout]\n"),
-        (
-            "service.NAME.rollout.connections",
-            "[service.web]\ncommand = [\"./web\"]\n[service.web.rollout.connections]\n",
-        ),
-        ("service.NAME.rollout.hooks", "[service.web]\ncommand = [\"./web\"]\n[service.web.rollout.hooks]\n"),
-        (
-            "service.NAME.rollout.checks",
-            "[service.web]\ncommand = [\"./web\"]\n[[service.web.rollout.checks]]\nname = \"a\"\nurl = \"/\"\n",
-        ),
-        (
-            "service.NAME.rollout.readiness",
-            "[service.web]\ncommand = [\"./web\"]\n[service.web.rollout.readiness]\n",
-        ),
-        (
-            "service.NAME.rollout.monitor",
-            "[service.web]\ncommand = [\"./web\"]\n[service.web.rollout.monitor]\nchecks = [{ name = \"a\", url = \"/\" }]\n",
-        ),
-        (
-            "service.NAME.rollout.monitor.checks",
-            "[service.web]\ncommand = [\"./web\"]\n[[service.web.rollout.monitor.checks]]\nname = \"a\"\nurl = \"/\"\n",
-        ),
-        ("service.NAME.judge", "[service.web]\ncommand = [\"./web\"]\n[service.web.judge]\n"),
-        ("service.NAME.judge.latency", "[service.web]\ncommand = [\"./web\"]\n[service.web.judge.latency]\n"),
-        (
-            "service.NAME.judge.probes",
-            "[service.web]\ncommand = [\"./web\"]\n[service.web.judge.probes]\npath = \"/\"\n",
-        ),
-        ("service.NAME.judge.errors", "[service.web]\ncommand = [\"./web\"]\n[service.web.judge.errors]\n"),
-        ("environment.NAME", "[service.web]\ncommand = [\"./web\"]\n[environment.local]\n"),
-        ("project", "[service.web]\ncommand = [\"./web\"]\n[project]\nname = \"p\"\n"),
-        ("ci.github", "[service.web]\ncommand = [\"./web\"]\n[ci.github]\nrepository = \"a/b\"\n"),
-        ("compliance", "[service.web]\ncommand = [\"./web\"]\n[compliance]\n"),
-        (
-            "compliance.hds_hosts.NAME",
-            "[service.web]\ncommand = [\"./web\"]\n[compliance.hds_hosts.aws]\ncertificate = \"1\"\nexpires = \"2027-01-01\"\n",
-        ),
-        ("service.NAME.container", "[service.web]\ncommand = [\"./web\"]\n[service.web.container]\n"),
-        (
-            "environment.NAME.aws",
-            "[service.web]\ncommand = [\"./web\"]\n[environment.local.aws]\naccount = \"111111111111\"\n",
-        ),
-        ("environment.NAME.network", "[service.web]\ncommand = [\"./web\"]\n[environment.local.network]\n"),
-        ("environment.NAME.edge", "[service.web]\ncommand = [\"./web\"]\n[environment.local.edge]\n"),
-        ("environment.NAME.alerts", "[service.web]\ncommand = [\"./web\"]\n[environment.local.alerts]\n"),
-    ] {
-        let without = parse(before, "medeclipse.toml", "local").unwrap();
+    for (section, before) in LEAST_BEFORE {
+        let before = format!("[service.web]\ncommand = [\"./web\"]\n{before}");
+        let without = parse(&before, "medeclipse.toml", "local").unwrap();
         for key in find(&ROOT, section).unwrap().supported() {
             let Absent::Is(default) = key.absent else { continue };
             let with = parse(&format!("{before}{} = {default}\n", key.name), "medeclipse.toml", "local");

@@ -170,7 +170,7 @@ mod tests {
     fn what_comes_later_is_not_drawn() {
         let text = schema().to_string();
 
-        for later in ["guard", "image", "contract", "alarm"] {
+        for later in ["waf", "image", "contract", "alarm"] {
             assert!(!text.contains(&format!("\"{later}\"")), "{later}");
         }
     }

@@ -545,7 +545,7 @@ fn texts_of_infrastructure_are_checked_where_they_are_read() {
 
 #[test]
 fn every_key_that_comes_later_is_refused_by_name() {
-    let service = ["image = \"a\"", "secrets = [\"A\"]", "contract = []", "guard = {}"];
+    let service = ["image = \"a\"", "secrets = [\"A\"]", "contract = []", "guard = { waf = {} }"];
     let root = ["alarm.high_cpu = {}", "notify.slack = {}"];
     let environment = ["platform = \"ecs\"", "platform = \"container-apps\""];
     let texts = (service.iter().map(|line| format!("{LEAST}{line}\n")))

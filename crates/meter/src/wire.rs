@@ -22,6 +22,27 @@ pub struct SecondRecord {
     /// Some of the failing requests, drawn evenly: at most three of each target and revision.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<FailingRequest>,
+    /// What the guard's rules said. Requests they refused are in no row above: they belong to no revision.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub guard: Vec<GuardRow>,
+}
+
+/// What one rule of a target's guard said in one second. A rule that said nothing has no row.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct GuardRow {
+    /// `service@environment`.
+    pub target: String,
+    pub rule: String,
+    /// Requests that matched and went on.
+    pub counted: u64,
+    /// Requests that were refused.
+    pub blocked: u64,
+    /// Requests the rule could not know about: addresses without a country.
+    #[serde(default)]
+    pub unknown: u64,
+    /// Some of those that matched, drawn evenly, at most three; `class` is what the client was told or would have been.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub examples: Vec<FailingRequest>,
 }
 
 /// The counts of one combination of labels. Absent combinations counted nothing, but every arm of every
@@ -139,6 +160,7 @@ impl SecondRecord {
             rows: self.rows.iter().filter(|row| row.target == target).cloned().collect(),
             arms: self.arms.iter().filter(|arm| arm.target == target).cloned().collect(),
             failures: self.failures.iter().filter(|failure| failure.target == target).cloned().collect(),
+            guard: self.guard.iter().filter(|row| row.target == target).cloned().collect(),
             ..*self
         }
     }

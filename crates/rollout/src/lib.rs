@@ -7,6 +7,7 @@ pub mod change;
 pub mod event;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+pub mod guard;
 pub mod judge;
 pub mod machine;
 pub mod names;

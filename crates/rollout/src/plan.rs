@@ -1,6 +1,7 @@
 //! Says how a release reaches its users: steps, how long each is watched, what ends it.
 //! Only numbers and their meaning; `machine` walks them, `manifest` reads and bounds them.
 
+use crate::guard::{GuardSettings, HeaderSettings};
 use crate::names::{Millis, Weight};
 use crate::routes::{Allow, Connections, Sticky, UserKey};
 use schemars::JsonSchema;
@@ -233,6 +234,17 @@ pub struct TargetSettings {
     pub strip_path: bool,
     pub templates: Vec<String>,
     pub replicas: ReplicaBounds,
+    #[serde(default)]
+    pub guard: Option<GuardSettings>,
+    #[serde(default)]
+    pub headers: Option<HeaderSettings>,
+    /// Whether its requests are in the access log.
+    #[serde(default = "yes")]
+    pub access_log: bool,
+}
+
+pub(crate) const fn yes() -> bool {
+    true
 }
 
 /// How many replicas, and how many at most.
@@ -250,6 +262,9 @@ impl Default for TargetSettings {
             strip_path: false,
             templates: Vec::new(),
             replicas: ReplicaBounds { min: 1, max: 1 },
+            guard: None,
+            headers: None,
+            access_log: true,
         }
     }
 }

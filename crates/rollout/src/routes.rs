@@ -1,6 +1,7 @@
 //! Says where the requests of one target go. Published whole, with a generation; never edited in place.
 //! Knows no socket; `edge` reads it, `engine` makes it from the state and the replicas that are ready.
 
+use crate::guard::{GuardSettings, HeaderSettings};
 use crate::names::{Label, Millis, Release, ReplicaId, Revision, Target, Weight};
 use crate::release::Protocol;
 use schemars::JsonSchema;
@@ -46,6 +47,14 @@ pub struct RouteTable {
     pub maintenance: Option<Maintenance>,
     #[serde(default)]
     pub connections: Connections,
+    /// What is refused before a replica sees it.
+    #[serde(default)]
+    pub guard: Option<GuardSettings>,
+    #[serde(default)]
+    pub headers: Option<HeaderSettings>,
+    /// Whether its requests are in the access log.
+    #[serde(default = "crate::plan::yes")]
+    pub access_log: bool,
 }
 
 /// A revision and its ready replicas.

@@ -4,9 +4,12 @@ use super::release;
 use crate::follow::Report;
 use crate::units;
 use comfy_table::{Table, presets};
-use engine::api::wire::{DeploymentView, LeaseStatus, LogLines, RevisionStatus, ServiceStatus, Status};
+use engine::api::wire::{
+    DeploymentView, GuardStatus, LeaseStatus, LogLines, RevisionStatus, ServiceStatus, Status,
+};
 use engine::leader::short;
 use rollout::event::{Event, EventRecord, Outcome};
+use rollout::guard::GuardMode;
 
 /// Words one event: time, service, deployment, and the event's own line.
 pub fn event(record: &EventRecord) -> String {
@@ -140,6 +143,9 @@ fn one_service(service: &ServiceStatus) -> String {
             units::clock(*until)
         ));
     }
+    for rule in &service.guard {
+        text.push_str(&guard(rule));
+    }
     for alarm in &service.alarms {
         text.push_str(&format!("  alarm {alarm}\n"));
     }
@@ -147,6 +153,21 @@ fn one_service(service: &ServiceStatus) -> String {
         text.push_str(&format!("  damaged: {damage}\n"));
     }
     text
+}
+
+/// Words one rule of the guard: what it does, what it said, what is wrong with it.
+fn guard(rule: &GuardStatus) -> String {
+    let mut said = match rule.mode {
+        GuardMode::Block => format!("{} refused", rule.blocked),
+        GuardMode::Count => format!("{} would have been refused (mode count)", rule.counted),
+    };
+    if rule.unknown > 0 {
+        said.push_str(&format!(", {} not known", rule.unknown));
+    }
+    if let Some(trouble) = &rule.trouble {
+        said.push_str(&format!("; it does nothing: {trouble}"));
+    }
+    format!("  guard {}: {said}\n", rule.rule)
 }
 
 fn revision_row(side: &str, revision: &RevisionStatus, weight: Option<u8>) -> Vec<String> {

@@ -31,7 +31,7 @@ fn r12_every_mistake_of_a_manifest_is_told_at_once_and_nothing_is_touched() {
     let wrong = text
         .replace("bake = \"0s\"", "bake = 5\nbakee = \"1s\"\nshield = \"idempotent\"")
         .replace("keep_hot = \"0s\"", "keep_hot = \"5 minutes\"");
-    std::fs::write(env.manifest(), wrong + "secrets = [\"A\"]\n[service.web.guard]\n").unwrap();
+    std::fs::write(env.manifest(), wrong + "secrets = [\"A\"]\n[service.web.guard]\nwaf = {}\n").unwrap();
 
     let ran = env.run(&["deploy"]);
 

@@ -183,6 +183,7 @@ pub fn status() -> Status {
             rollback_checked_at: None,
             alarms: Vec::new(),
             damage: None,
+            guard: Vec::new(),
             lease: Some(LeaseStatus {
                 epoch: 7,
                 owner: "process 4242 on web-1 (start 1, boot b, pids n)".into(),

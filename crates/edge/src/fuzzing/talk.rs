@@ -4,6 +4,8 @@ use crate::client::Client;
 use crate::client_io::ClientIo;
 use crate::config::{Forwarded, Waits};
 use crate::door::Door;
+use crate::guard::Origin;
+use crate::guard::trace::Trace;
 use crate::headers::{self, Onward};
 use crate::listener;
 use crate::random::Random;
@@ -110,6 +112,8 @@ async fn answer(
         authority: &authority,
         request_id: &HeaderValue::from_static("1"),
         client: &client,
+        origin: &Origin::direct(client.peer.ip()),
+        trace: &Trace::of(&parts.headers, &Random::seeded()),
         forwarded: Forwarded::Replaced,
         upgrade: headers::asked_upgrade(&parts),
         random: &Random::seeded(),

@@ -3,6 +3,7 @@
 
 use super::shelf::Certificate;
 use super::{Problem, files, self_signed};
+use crate::complain::complain;
 use crate::limits;
 use crate::{clock, store};
 use files::Stamp;
@@ -114,11 +115,11 @@ impl Source {
         match loaded {
             Ok(certificate) => {
                 (seen.problem, seen.not_after) = (None, certificate.not_after);
-                eprintln!(
-                    "edge: serves the certificate {}, valid until {}",
+                complain(format_args!(
+                    "serves the certificate {}, valid until {}",
                     self.name(),
                     certificate.not_after.rfc3339()
-                );
+                ));
                 Some(certificate)
             }
             Err(problem) => {
@@ -133,7 +134,7 @@ impl Source {
 
     fn complain(&self, problem: &Problem) {
         let Problem { what, why, next } = problem;
-        eprintln!("edge: cannot {what}: {why}; serving the one before; next: {next}");
+        complain(format_args!("cannot {what}: {why}; serving the one before; next: {next}"));
     }
 
     fn stamps(&self) -> Option<Vec<Stamp>> {
@@ -149,11 +150,11 @@ impl Source {
                 let (certificate, cert_pem, key_pem) = files::read(cert, key)?;
                 let both = [cert_pem.as_slice(), b"\n", key_pem.as_slice()].concat();
                 if let Err(error) = store::write_private(&self.kept, &both) {
-                    eprintln!(
-                        "edge: cannot remember the certificate {} in {}: {error}; it serves, but a restart over a broken file would not find it; free some space",
+                    complain(format_args!(
+                        "cannot remember the certificate {} in {}: {error}; it serves, but a restart over a broken file would not find it; free some space",
                         cert.display(),
                         self.kept.display()
-                    );
+                    ));
                 }
                 Ok(certificate)
             }

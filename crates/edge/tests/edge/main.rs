@@ -3,6 +3,7 @@
 
 mod counts;
 mod drain;
+mod guard;
 mod hostile;
 mod http2;
 mod maintenance;

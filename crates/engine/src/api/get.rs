@@ -24,7 +24,9 @@ const DEPLOYMENTS_DEFAULT: usize = 20;
 const WEIGHTS_MAX: usize = 24;
 
 pub async fn status(State(api): State<Api>) -> Json<Status> {
-    let edge = api.edge.state().await.ok().map(|edge| EdgeStatus {
+    let edge = api.edge.state().await.ok();
+    let guard = edge.as_ref().map(|edge| edge.guard.clone()).unwrap_or_default();
+    let edge = edge.map(|edge| EdgeStatus {
         pid: edge.pid,
         version: edge.version,
         listen: edge.listen,
@@ -33,7 +35,7 @@ pub async fn status(State(api): State<Api>) -> Json<Status> {
     let now = api.clock.now();
     let artifacts = api.targets.artifacts();
     let own = api.leadership.owner().to_string();
-    let services = api.targets.all().into_iter().map(|(target, handle)| match handle {
+    let mut services: Vec<ServiceStatus> = api.targets.all().into_iter().map(|(target, handle)| match handle {
         Ok(handle) => {
             let seen = handle.seen.borrow().clone();
             let state = handle.state.borrow().clone();
@@ -59,7 +61,12 @@ pub async fn status(State(api): State<Api>) -> Json<Status> {
         }
         Err(Unled::Held(held)) => status::held(&target, &held),
         Err(Unled::Damaged(damage)) => status::damaged(&target, damage),
-    });
+    }).collect();
+    for service in &mut services {
+        let rules = guard.iter().filter(|rule| rule.target == service.target);
+        service.guard =
+            rules.map(|rule| status::guard(rule, api.metrics.guard_of(&rule.target, &rule.rule))).collect();
+    }
     Json(Status {
         environment: api.environment.clone(),
         engine: EngineStatus {
@@ -70,7 +77,7 @@ pub async fn status(State(api): State<Api>) -> Json<Status> {
         },
         api: format!("http://{}", api.address),
         edge,
-        services: services.collect(),
+        services,
         repaired: repaired(),
     })
 }

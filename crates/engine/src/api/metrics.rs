@@ -1,13 +1,18 @@
 //! Adds up what the edge counted and writes it as Prometheus text. Labels: target, revision, class; never a path.
 
 use meter::histogram::Histogram;
-use meter::wire::{CountRow, SecondRecord};
+use meter::wire::{CountRow, GuardRow, SecondRecord};
+use rollout::names::Target;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::Mutex;
 
 /// Revisions kept; older ones are dropped, as their counters no longer move.
 const SERIES_MAX: usize = 200;
+/// Rules of guards kept: many targets with many rules each.
+const RULES_MAX: usize = 400;
+/// The last requests a rule spoke of that are shown.
+const EXAMPLES_MAX: usize = 3;
 /// Upper bounds of the latency buckets shown, in milliseconds.
 const BOUNDS_MS: [f64; 12] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 10_000.0];
 
@@ -15,6 +20,8 @@ const BOUNDS_MS: [f64; 12] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500
 #[derive(Debug, Default)]
 pub struct Metrics {
     series: Mutex<BTreeMap<(String, u64), CountRow>>,
+    /// By target and rule.
+    guard: Mutex<BTreeMap<(String, String), GuardRow>>,
 }
 
 impl Metrics {
@@ -25,6 +32,42 @@ impl Metrics {
         }
         while series.len() > SERIES_MAX {
             series.pop_first();
+        }
+        drop(series);
+        record.guard.iter().for_each(|row| self.add_guard(row));
+    }
+
+    fn add_guard(&self, row: &GuardRow) {
+        let mut guard = self.guard.lock().expect("BUG: nobody panics with this lock");
+        let sum = guard.entry((row.target.clone(), row.rule.clone())).or_default();
+        sum.counted += row.counted;
+        sum.blocked += row.blocked;
+        sum.unknown += row.unknown;
+        sum.examples.extend(row.examples.iter().cloned());
+        let old = sum.examples.len().saturating_sub(EXAMPLES_MAX);
+        sum.examples.drain(..old);
+        while guard.len() > RULES_MAX {
+            guard.pop_first();
+        }
+    }
+
+    /// Returns what a rule of a target's guard said since the engine started.
+    pub fn guard_of(&self, target: &Target, rule: &str) -> GuardRow {
+        let guard = self.guard.lock().expect("BUG: nobody panics with this lock");
+        guard.get(&(target.to_string(), rule.to_owned())).cloned().unwrap_or_default()
+    }
+
+    fn guard_text(&self, text: &mut String) {
+        let guard = self.guard.lock().expect("BUG: nobody panics with this lock");
+        let name = "medeclipse_guard_requests_total";
+        head(text, name, "Requests a rule of the guard spoke of.", "counter");
+        for ((target, rule), row) in guard.iter() {
+            for (word, count) in
+                [("counted", row.counted), ("blocked", row.blocked), ("unknown", row.unknown)]
+            {
+                writeln!(text, "{name}{{target=\"{target}\",rule=\"{rule}\",verdict=\"{word}\"}} {count}")
+                    .expect("BUG: writing to a string cannot fail");
+            }
         }
     }
 
@@ -75,6 +118,7 @@ impl Metrics {
         for ((target, revision), row) in series.iter() {
             latency(&mut text, name, target, *revision, &row.latency);
         }
+        self.guard_text(&mut text);
         text
     }
 }
@@ -128,6 +172,25 @@ fn line(text: &mut String, name: &str, target: &str, revision: u64, more: &str, 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use meter::wire::FailingRequest;
+
+    #[test]
+    fn o20_what_the_guard_said_adds_up_by_rule_and_keeps_the_last_examples() {
+        let metrics = Metrics::default();
+        for second in 0..5 {
+            let examples = vec![FailingRequest { at_ms: second, ..FailingRequest::default() }];
+            let (target, rule) = ("web@local".to_owned(), "rate".to_owned());
+            let row = GuardRow { target, rule, blocked: 2, counted: 1, examples, ..GuardRow::default() };
+            metrics.add(&SecondRecord { second, guard: vec![row], ..SecondRecord::default() });
+        }
+
+        let line =
+            "medeclipse_guard_requests_total{target=\"web@local\",rule=\"rate\",verdict=\"blocked\"} 10";
+        assert!(metrics.text().contains(line), "{}", metrics.text());
+        let sum = metrics.guard_of(&Target::new("web", "local"), "rate");
+        assert_eq!((sum.counted, sum.examples.iter().map(|of| of.at_ms).collect()), (5, vec![2, 3, 4]));
+        assert_eq!(metrics.guard_of(&Target::new("web", "local"), "other"), GuardRow::default());
+    }
 
     #[test]
     fn counts_add_up_and_buckets_are_cumulative() {

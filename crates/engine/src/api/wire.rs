@@ -19,6 +19,7 @@
 
 use manifest::edge::TlsState;
 use manifest::service::ServiceConfig;
+use rollout::guard::GuardMode;
 use rollout::judge::Calibration;
 use rollout::names::{DeploymentId, Label, Millis, Release, Revision, Target};
 use schemars::JsonSchema;
@@ -190,6 +191,9 @@ pub struct ServiceStatus {
     pub alarms: Vec<String>,
     /// What is wrong with the target's state, why, and what to do; set in phase `damaged`.
     pub damage: Option<String>,
+    /// The rules of its guard, in the order they are asked.
+    #[serde(default)]
+    pub guard: Vec<GuardStatus>,
     /// Who leads the target; None in phase `damaged`.
     #[serde(default)]
     pub lease: Option<LeaseStatus>,
@@ -204,6 +208,24 @@ pub struct LeaseStatus {
     pub until: Millis,
     /// The engine that answers has it. Otherwise it refuses commands for this target, and waits.
     pub ours: bool,
+}
+
+/// One rule of a guard, and what it said since the engine started.
+#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
+pub struct GuardStatus {
+    pub rule: String,
+    /// `count` or `block`.
+    pub mode: GuardMode,
+    /// Requests that matched and went on.
+    pub counted: u64,
+    /// Requests that were refused.
+    pub blocked: u64,
+    /// Requests it could not know about: addresses without a country.
+    pub unknown: u64,
+    /// Why it cannot do its work; it lets everything pass meanwhile.
+    pub trouble: Option<String>,
+    /// The last few that matched, redacted: `GET /api/patients/{…} (429)`.
+    pub examples: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]

@@ -85,7 +85,7 @@ async fn became_ready<P: Platform>(
 async fn asked(replica: &ObservedReplica, placed: &Placed) -> Result<(), String> {
     let health = &placed.spec.health;
     let Some(path) = &health.ready else { return Ok(()) };
-    match ask_tcp(replica.address, path, Duration::from_millis(health.timeout.0)).await {
+    match ask_tcp(replica.address, health.protocol, path, Duration::from_millis(health.timeout.0)).await {
         Ok(status) if (200..400).contains(&status.as_u16()) => Ok(()),
         Ok(status) => Err(format!("{path} was answered {}", status.as_u16())),
         Err(error) => Err(format!("{path} was not answered: {error}")),

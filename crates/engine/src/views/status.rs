@@ -1,10 +1,14 @@
 //! Says how a target is doing, from its state and what was last seen of the world.
 
-use crate::api::wire::{LeaseStatus, ReplicaCounts, RevisionStatus, ServiceStatus, VerdictStatus};
+use crate::api::wire::{
+    GuardStatus, LeaseStatus, ReplicaCounts, RevisionStatus, ServiceStatus, VerdictStatus,
+};
 use crate::leader::short;
 use crate::lease::Lease;
 use crate::readiness::Found;
 use crate::tenure::Held;
+use manifest::edge::GuardState;
+use meter::wire::{FailingRequest, GuardRow};
 use rollout::event::VerdictWord;
 use rollout::judge::Verdict;
 use rollout::machine::{Deployment, Phase, State, World};
@@ -44,6 +48,7 @@ pub fn service(
             .map(|checked| checked.at),
         alarms: alarms(state, found),
         damage: None,
+        guard: Vec::new(),
         lease: Some(lease),
     }
 }
@@ -86,7 +91,23 @@ pub fn damaged(target: &Target, damage: String) -> ServiceStatus {
         rollback_checked_at: None,
         alarms: Vec::new(),
         damage: Some(damage),
+        guard: Vec::new(),
         lease: None,
+    }
+}
+
+/// Returns the row of a guard's rule.
+pub fn guard(rule: &GuardState, said: GuardRow) -> GuardStatus {
+    let example =
+        |request: &FailingRequest| format!("{} {} ({})", request.method, request.path, request.status);
+    GuardStatus {
+        rule: rule.rule.clone(),
+        mode: rule.mode,
+        counted: said.counted,
+        blocked: said.blocked,
+        unknown: said.unknown,
+        trouble: rule.trouble.clone(),
+        examples: said.examples.iter().map(example).collect(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use super::Absent::{Is, Means};
 use super::infra::{self, place};
-use super::{Section, Shape, key, later, service, text, tls};
+use super::{Section, Shape, key, service, text, tls};
 use crate::error::{Kind, Mistake, Span};
 use crate::infra::Place;
 use crate::read::{At, Fields};

@@ -4,6 +4,9 @@
 
 pub(crate) mod checks;
 pub(crate) mod environment;
+pub(crate) mod guard;
+pub(crate) mod guard_keys;
+pub(crate) mod headers;
 pub(crate) mod health;
 pub(crate) mod infra;
 pub(crate) mod judge;

@@ -1,7 +1,7 @@
 //! Reads `[service.NAME]`: what runs, under which addresses, with how many replicas.
 
 use super::Absent::{Is, Means, Refused};
-use super::{Section, Shape, health, infra, judge, key, later, rollout, text};
+use super::{Section, Shape, guard, guard_keys, headers, health, infra, judge, key, later, rollout, text};
 use crate::error::{Kind, Mistake, Span};
 use crate::infra::Container;
 use crate::read::{At, Fields};
@@ -90,6 +90,19 @@ pub(crate) static SERVICE: Section = Section {
             "Route templates, for counting; the first match wins.",
         ),
         key(
+            "guard",
+            Shape::Table(&guard_keys::GUARD),
+            Means("nothing is refused"),
+            "What is refused before a replica sees it.",
+        ),
+        key(
+            "headers",
+            Shape::Table(&headers::HEADERS),
+            Means("answers go on as they are"),
+            "Security headers of its answers.",
+        ),
+        key("access_log", Shape::Flag, Is("true"), "Whether its requests are in the access log."),
+        key(
             "container",
             Shape::Table(&infra::standby::CONTAINER),
             Means("its defaults"),
@@ -103,7 +116,6 @@ pub(crate) static SERVICE: Section = Section {
         ),
         later("image", "use `artifact` and the platform \"process\" meanwhile"),
         later("contract", "run the last step of a migration by hand once nothing can roll back any more"),
-        later("guard", "remove it; put a proxy that limits and filters in front meanwhile"),
     ],
 };
 
@@ -207,6 +219,9 @@ pub(crate) fn read(name: &At<String>, fields: &Fields<'_>) -> Read {
             paths,
             templates: read_templates(fields),
             replicas,
+            guard: fields.table("guard").map(|fields| guard::read(&fields)),
+            headers: fields.table("headers").map(|fields| headers::read(&fields)),
+            access_log: fields.flag("access_log").is_none_or(|at| at.value),
         },
         rollout,
     };

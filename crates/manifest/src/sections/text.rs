@@ -2,6 +2,7 @@
 //! Each [`Text`] says what it is, shows one, and returns the text in its one spelling, or why it is none.
 
 use crate::units::{self, Refusal};
+use rollout::guard::{Network, NetworkError};
 use std::net::SocketAddr;
 
 /// A kind of text.
@@ -59,6 +60,29 @@ pub(crate) static COOKIE: Text = token_like("me_rev");
 pub(crate) static USER_HEADER: Text = token_like("X-User");
 
 pub(crate) static USER_COOKIE: Text = token_like("sid");
+
+pub(crate) static PRINCIPAL: Text = token_like("Authorization");
+
+pub(crate) static NETWORK: Text = Text {
+    noun: "a network as CIDR writes it, or one address",
+    example: "10.0.0.0/8",
+    pattern: r"^[0-9A-Fa-f:.]+(/\d+)?$",
+    read: network,
+};
+
+pub(crate) static COUNTRY: Text = Text {
+    noun: "the code of a country (ISO 3166-1, two letters)",
+    example: "FR",
+    pattern: "^[A-Za-z]{2}$",
+    read: country,
+};
+
+pub(crate) static HEADER_VALUE: Text = Text {
+    noun: "the value of a header, in visible ASCII",
+    example: "default-src 'self'",
+    pattern: r"^[\x20-\x7E]+$",
+    read: header_value,
+};
 
 const fn token_like(example: &'static str) -> Text {
     Text { noun: "a name HTTP allows", example, pattern: r"^[A-Za-z0-9!#$%&'*+.^_`|~-]+$", read: token }
@@ -235,6 +259,36 @@ fn token(text: &str) -> Result<String, Refusal> {
                 format!("write \"{}\"", if kept.is_empty() { "X-Canary" } else { &kept }),
             ))
         }
+    }
+}
+
+fn network(text: &str) -> Result<String, Refusal> {
+    match text.parse::<Network>() {
+        Ok(network) => Ok(network.to_string()),
+        Err(error @ NetworkError::HostBits(network)) => {
+            Err(Refusal::new(error.to_string(), format!("write \"{network}\", or the address alone")))
+        }
+        Err(error @ (NetworkError::Address(_) | NetworkError::Bits(_))) => {
+            Err(Refusal::new(error.to_string(), "write \"10.0.0.0/8\", \"2001:db8::/32\" or \"192.0.2.7\""))
+        }
+    }
+}
+
+fn country(text: &str) -> Result<String, Refusal> {
+    match text.len() == 2 && text.bytes().all(|byte| byte.is_ascii_alphabetic()) {
+        true => Ok(text.to_ascii_uppercase()),
+        false => Err(Refusal::new("a country's code has two letters", "write \"FR\" and the like")),
+    }
+}
+
+fn header_value(text: &str) -> Result<String, Refusal> {
+    let text = text.trim();
+    match !text.is_empty() && text.bytes().all(|byte| (b' '..=b'~').contains(&byte)) {
+        true => Ok(text.to_owned()),
+        false => Err(Refusal::new(
+            "a header's value is one line of visible ASCII",
+            "write it on one line, or remove the key",
+        )),
     }
 }
 

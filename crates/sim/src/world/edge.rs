@@ -47,6 +47,8 @@ impl Edge {
             listen: Vec::new(),
             tables: self.table.iter().cloned().collect(),
             in_flight: busy.collect(),
+            tls: None,
+            guard: Vec::new(),
         }
     }
 
