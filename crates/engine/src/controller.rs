@@ -25,6 +25,8 @@ pub struct Controller<D = Sqlite> {
     terms: Terms,
     /// The edge may have seen an epoch this journal never recorded (its event was lost with the disk's cache).
     accepted: u64,
+    /// The epoch as the journal tells it: that of `state` may not be written yet.
+    written: u64,
     /// The lease has been taken. Not yet: nothing could be written since this was opened.
     taken: bool,
     /// The lease that was found to be free when this was opened; None: there was none.
@@ -135,7 +137,8 @@ impl<D: Disk> Controller<D> {
         })?;
         let accepted = candidate.accepted.map_or(0, |accepted| accepted.epoch);
         let (owner, terms) = (candidate.owner.to_owned(), candidate.terms);
-        Ok(Self { state, history, journal, owner, terms, accepted, taken: false, judged: None })
+        let written = state.epoch;
+        Ok(Self { state, history, journal, owner, terms, accepted, written, taken: false, judged: None })
     }
 
     /// Goes on with an epoch that is written nowhere yet: what runs is served.
@@ -160,10 +163,15 @@ impl<D: Disk> Controller<D> {
             }
             self.judged.clone_from(&seen);
             let (state, history) = (&mut self.state, &mut self.history);
-            self.journal.catch_up(|record| {
+            // What was written meanwhile was written under an epoch that is on disk, not under ours that is not.
+            let leads_as = std::mem::replace(&mut state.epoch, self.written);
+            let caught_up = self.journal.catch_up(|record| {
                 state.apply(&record.event, record.seq, record.at);
                 history.add(record);
-            })?;
+            });
+            self.written = state.epoch;
+            state.epoch = state.epoch.max(leads_as);
+            caught_up?;
             let known = self.state.epoch.max(self.accepted);
             let lease = Lease::after(seen.as_ref(), known, &self.owner, now.plus(self.terms.ttl));
             tries += 1;

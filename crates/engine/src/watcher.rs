@@ -8,6 +8,7 @@ use crate::probe::Probes;
 use crate::sight::{Seen, assemble, health, look_every, routed};
 use drivers::platform::Platform;
 use manifest::edge::EdgeState;
+use rollout::change::Observed;
 use rollout::event::ServedBy;
 use rollout::machine::{State, World};
 use rollout::names::{ReplicaId, Target};
@@ -38,9 +39,10 @@ impl<P: Platform> Watcher<P> {
     pub async fn run(self) {
         let mut probes = Probes::new(self.poke.clone());
         let mut looks = 0;
+        let mut known = None;
         while !self.seen.is_closed() {
             let look_began = self.clock.now();
-            let sight = self.look(&mut probes).await;
+            let sight = self.look(&mut probes, &mut known).await;
             if let Some((world, table)) = sight {
                 looks += 1;
                 self.seen.send_replace(Seen { look: looks, began: Some(look_began), world, table });
@@ -56,18 +58,29 @@ impl<P: Platform> Watcher<P> {
         Duration::from_millis(look_every(&self.state.borrow(), &self.seen.borrow().world).0)
     }
 
-    async fn look(&self, probes: &mut Probes) -> Option<(World, Option<RouteTable>)> {
-        let observed = match timeout(OBSERVE_WITHIN, self.platform.observe(&self.target)).await {
-            Ok(Ok(observed)) => observed,
-            Ok(Err(error)) => {
-                crate::log(&format!("cannot look at {}: {error}", self.target));
-                return None;
+    /// Returns what the platform says; while it says nothing, what it said last, and true.
+    async fn observe(&self, known: &mut Option<Observed>) -> Option<(Observed, bool)> {
+        match timeout(OBSERVE_WITHIN, self.platform.observe(&self.target)).await {
+            Ok(Ok(observed)) => {
+                *known = Some(observed.clone());
+                return Some((observed, false));
             }
+            Ok(Err(error)) => crate::log(&format!("cannot look at {}: {error}", self.target)),
             Err(_) => {
                 crate::log(&format!("cannot look at {}: no answer within {OBSERVE_WITHIN:?}", self.target));
-                return None;
             }
-        };
+        }
+        known.clone().map(|observed| (observed, true))
+    }
+
+    /// A platform that does not answer hides neither the edge nor the probes: on what they showed before a table arrived,
+    /// its opposite would be sent.
+    async fn look(
+        &self,
+        probes: &mut Probes,
+        known: &mut Option<Observed>,
+    ) -> Option<(World, Option<RouteTable>)> {
+        let (observed, stale) = self.observe(known).await?;
         let state = self.state.borrow().clone();
         let edge = self.edge.state().await.ok();
         // What the edge routes to was ready for the engine before this one: a restart must not make it a lost one.
@@ -75,6 +88,7 @@ impl<P: Platform> Watcher<P> {
         probes.follow(&observed.replicas, |revision| health(&state, revision), |id| routed.contains(id));
         let answers = |replica: &ReplicaId| probes.answers(replica);
         let mut world = assemble(&self.target, observed, edge.as_ref(), answers, &locked(&self.board));
+        world.stale = stale;
         if state.wants_proof()
             && let Ok(proof) = self.edge.prove(&self.target).await
             && proof.status < 500

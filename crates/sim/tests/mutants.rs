@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 
 /// Lives that every breakage is looked for in, from the first seed on. `MUTANT_LIVES` asks for more.
-const LIVES: u64 = 3_000;
+const LIVES: u64 = 2_500;
 /// The first seed: a fixed one, so that every run sees the same lives.
 const SEED: u64 = 1;
 /// What the copy needs of the workspace.
@@ -41,9 +41,6 @@ struct Mutant {
     file: String,
     from: String,
     to: String,
-    /// No checker notices it yet; it is looked for with `MUTANT_GAPS=1` only.
-    #[serde(default)]
-    gap: bool,
 }
 
 /// What became of one breakage.
@@ -70,20 +67,17 @@ fn every_deliberate_breakage_of_the_core_is_caught_by_a_checker() {
 
     assert!(search(&program, 0, lives).is_none(), "the core is caught without a breakage");
     let began = Instant::now();
-    let gaps_too = std::env::var("MUTANT_GAPS").is_ok();
-    let wanted: Vec<bool> = mutants.iter().map(|mutant| gaps_too || !mutant.gap).collect();
-    let found = search_all(&program, &wanted, lives);
+    let found = search_all(&program, mutants.len(), lives);
 
     let mut table = String::new();
     for (mutant, found) in mutants.iter().zip(&found) {
-        let by = found.as_ref().map_or("not caught yet", |found| &found.checker);
+        let by = found.as_ref().map_or("NOT CAUGHT", |found| &found.checker);
         let seed = found.as_ref().map_or("-", |found| &found.seed);
         writeln!(table, "  {by:<46} seed {seed:>5}  {}", mutant.name).unwrap();
     }
     let caught = found.iter().flatten().count();
     println!("{table}{caught}/{} breakages caught in {:.0?}", mutants.len(), began.elapsed());
-    let lost = mutants.iter().zip(&found).any(|(mutant, found)| !mutant.gap && found.is_none());
-    assert!(!lost, "a breakage of the core that was noticed before is not:\n{table}");
+    assert_eq!(caught, mutants.len(), "a breakage of the core is not noticed:\n{table}");
 }
 
 /// Copies the rooms, puts every breakage in, and builds the simulation once.
@@ -144,12 +138,15 @@ fn put_in(mutant: &Mutant, number: u32, text: &str, original: &str) -> String {
     text.replace(&mutant.from, &new)
 }
 
-/// The workspace's settings for the rooms that were copied.
+/// The workspace's settings for the rooms that were copied. They have a version of their own: Cargo would keep what it builds
+/// of them under the same names in the folder it shares with the real ones, and link those with breakages.
 fn workspace() -> String {
     let text = fs::read_to_string(root().join("Cargo.toml")).unwrap();
     let all = "members = [\"crates/*\", \"examples/clinic\"]";
     assert!(text.contains(all), "the workspace's members are written otherwise");
-    text.replace(all, "members = [\"crates/*\"]")
+    let version = format!("version = \"{}\"", env!("CARGO_PKG_VERSION"));
+    assert!(text.contains(&version), "the workspace's version is written otherwise");
+    text.replace(all, "members = [\"crates/*\"]").replacen(&version, "version = \"0.0.0-broken\"", 1)
 }
 
 fn read(from: &Path, to: &Path, files: &mut BTreeMap<PathBuf, String>) {
@@ -173,14 +170,16 @@ fn write(path: &Path, text: &str) {
     fs::write(path, text).unwrap();
 }
 
-fn search_all(program: &Path, wanted: &[bool], lives: u64) -> Vec<Option<Found>> {
+fn search_all(program: &Path, count: usize, lives: u64) -> Vec<Option<Found>> {
     let next = AtomicUsize::new(0);
     let work = || {
         let mut found = Vec::new();
         loop {
             let at = next.fetch_add(1, Ordering::Relaxed);
-            let Some(wanted) = wanted.get(at) else { return found };
-            found.push((at, if *wanted { search(program, at + 1, lives) } else { None }));
+            if at >= count {
+                return found;
+            }
+            found.push((at, search(program, at + 1, lives)));
         }
     };
     let threads = std::thread::available_parallelism().map_or(2, usize::from);
@@ -203,7 +202,9 @@ fn search(program: &Path, number: usize, lives: u64) -> Option<Found> {
             "--threads",
             "1",
             "--stop-at-first",
+            "--scripts",
         ])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("scripts"))
         .env(SWITCH, number.to_string())
         .output()
         .unwrap();

@@ -31,27 +31,32 @@ pub async fn run(args: Args, context: &Context) -> Result<u8, Failure> {
     let supervisor = lock::holder(&context.paths).and_then(Process::of);
     // Still the holder: then the handle is of the process that holds the lock, not of one that got its pid.
     let supervisor = supervisor.filter(|process| lock::holder(&context.paths) == Some(process.pid));
-    if let Some(supervisor) = supervisor {
-        return end_supervisor(&args, context, &supervisor, started).await;
+    let was_up = supervisor.is_some();
+    if let Some(supervisor) = supervisor
+        && let Some(stopped) = end_supervisor(&args, context, &supervisor).await?
+    {
+        return Ok(goes_on(context, stopped));
     }
+    // One that was killed, before or while it ended the rest, leaves it to us.
     // Found, not used: dropping the listeners that were handed over closes only our copies.
     let left = Left::find(&context.paths);
     let leaves_replicas = args.keep_replicas || !process::has_replicas(context.paths.root());
-    if left.is_nothing() && leaves_replicas {
+    if !left.is_nothing() || !leaves_replicas {
+        end_left(&args, context, &left).await?;
+    } else if !was_up {
         said(context, "nothing runs here");
         return Ok(exit::DONE);
     }
-    end_left(&args, context, &left).await?;
     said(context, &format!("down after {}", units::spoken(started.elapsed())));
     Ok(exit::DONE)
 }
 
+/// Asks the supervisor to end everything and waits until it has ended itself. Some: the wait was given up.
 async fn end_supervisor(
     args: &Args,
     context: &Context,
     supervisor: &Process,
-    started: Instant,
-) -> Result<u8, Failure> {
+) -> Result<Option<Stopped>, Failure> {
     let mut stop = Stop::new(context)?;
     let not_asked = |error: std::io::Error| {
         Failure::new(
@@ -70,7 +75,7 @@ async fn end_supervisor(
         ended = supervisor.ended_within(DOWN_MAX) => ended.map_err(not_asked)?,
         stopped = stop.wait() => {
             waiting.finish_and_clear();
-            return Ok(goes_on(context, stopped));
+            return Ok(Some(stopped));
         }
     };
     waiting.finish_and_clear();
@@ -79,11 +84,7 @@ async fn end_supervisor(
             .because(format!("its supervisor still runs after {} s", DOWN_MAX.as_secs()))
             .then(format!("{} says what it waits for", context.paths.log("supervisor").display())));
     }
-    if let Some(failure) = left_failure(context) {
-        return Err(failure);
-    }
-    said(context, &format!("down after {}", units::spoken(started.elapsed())));
-    Ok(exit::DONE)
+    left_failure(context).map_or(Ok(None), Err)
 }
 
 /// Ends an edge, an engine and replicas whose supervisor died or has left them.

@@ -111,6 +111,28 @@ fn an_environment_whose_supervisor_died_can_be_brought_down() {
 }
 
 #[test]
+fn o8_a_supervisor_killed_while_down_waits_for_it_leaves_the_rest_to_down() {
+    let env = serving(QUICK);
+    let supervisor = env.supervisor();
+    // Stopped, it cannot follow the SIGTERM: down waits.
+    kill(supervisor, "STOP");
+    eventually("it is stopped", 20, || {
+        let stat = std::fs::read_to_string(format!("/proc/{supervisor}/stat")).unwrap();
+        stat.contains(") T ").then_some(())
+    });
+
+    let ran = std::thread::scope(|scope| {
+        let down = scope.spawn(|| env.run(&["down"]));
+        eventually("down has asked it to end", 20, || was_terminated(supervisor).then_some(()));
+        kill(supervisor, "KILL");
+        down.join().unwrap()
+    });
+
+    assert_eq!(ran.code, 0, "{ran:?}");
+    assert_eq!(harness::processes_of(env.folder.path()), [0_u32; 0]);
+}
+
+#[test]
 fn down_stops_the_replicas_of_an_environment_of_which_nothing_else_is_left() {
     let env = serving(QUICK);
     for pid in [env.supervisor(), env.pid("engine"), env.pid("edge")] {
@@ -302,6 +324,13 @@ fn o8_connections_wait_in_the_backlog_until_there_is_an_edge_again() {
 }
 
 /// Whether a process has ended, taken in by its parent or not.
+/// Whether a stopped process has been sent SIGTERM: bit 14 of its pending signals, proc(5).
+fn was_terminated(pid: u32) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let pending = status.lines().find_map(|line| line.strip_prefix("ShdPnd:")).unwrap();
+    u64::from_str_radix(pending.trim(), 16).unwrap() & (1 << 14) != 0
+}
+
 fn is_dead(pid: u32) -> bool {
     let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
     stat.is_empty() || stat.contains(") Z ")

@@ -21,7 +21,11 @@ impl State {
             return Some(event);
         }
         if running.stands_still() {
-            return None;
+            // A table that was on its way is what the edge serves from: the judge must know the share it looks at.
+            return match running.phase {
+                Phase::Shifting { step } => self.shifted(running, step, world),
+                _ => None,
+            };
         }
         let revision = running.candidate.revision;
         match running.phase {

@@ -91,7 +91,9 @@ impl State {
         self.leaving.iter().find_map(|leaving| {
             let revision = leaving.placed.revision;
             if leaving.drained {
-                return (world.present(revision) == 0).then_some(Event::CandidateRemoved { revision });
+                // Whoever cannot look cannot say that nothing is left.
+                let gone = !world.stale && world.present(revision) == 0;
+                return gone.then_some(Event::CandidateRemoved { revision });
             }
             let idle = world.edge.as_ref().is_some_and(|edge| {
                 edge.candidate.is_none_or(|(candidate, _)| candidate != revision)

@@ -18,6 +18,9 @@ pub struct World {
     pub refused: Option<(Revision, String)>,
     /// Who answered when the edge was last asked to prove it.
     pub proof: Option<ServedBy>,
+    /// The platform does not answer: replicas and tasks are those of an earlier look.
+    #[serde(default)]
+    pub stale: bool,
 }
 
 /// The replicas of one revision, by id.

@@ -1,17 +1,18 @@
 //! Simulates whole engines in a false world: one life with everything that happened, or many in search of a broken promise.
 
-use sim::checkers;
+use sim::checkers::{self, Violation};
 use sim::search::{self, Found, Plan};
 use sim::world::World;
-use sim::world::script::Script;
+use sim::world::script::{Script, ScriptError};
 use std::process::ExitCode;
 use std::time::Instant;
 
 const USAGE: &str = "usage: sim SEED                 lives one seed and prints what happened
        sim --script FILE        lives a script
-       sim --many N [--seed FIRST] [--deployments D] [--threads T] [--stop-at-first] [--out FOLDER]
-                                lives N seeds (or until D deployments have ended); exit code 1 when a promise was broken
-                                or something never occurred; the shortest script of each broken promise goes to FOLDER";
+       sim --many N [--seed FIRST] [--deployments D] [--threads T] [--stop-at-first] [--out FOLDER] [--scripts FOLDER]
+                                lives the scripts of a folder, then N seeds (or until D deployments have ended); exit code 1
+                                when a promise was broken or something never occurred; the shortest script of each broken
+                                promise goes to FOLDER";
 /// Seeds below which not everything needs to have occurred.
 const COVERAGE_FROM: u64 = 2000;
 
@@ -19,6 +20,7 @@ const COVERAGE_FROM: u64 = 2000;
 struct Asked {
     seed: Option<u64>,
     script: Option<String>,
+    scripts: Option<String>,
     many: Option<u64>,
     deployments: u64,
     threads: Option<usize>,
@@ -37,7 +39,7 @@ fn main() -> ExitCode {
     match (&asked.script, asked.many, asked.seed) {
         (Some(file), ..) => match std::fs::read_to_string(file)
             .map_err(|error| error.to_string())
-            .and_then(|text| text.parse().map_err(|error: sim::world::script::ScriptError| error.to_string()))
+            .and_then(|text| text.parse().map_err(|error: ScriptError| error.to_string()))
         {
             Ok(script) => one(&script),
             Err(why) => {
@@ -67,10 +69,9 @@ fn read(words: impl Iterator<Item = String>) -> Result<Asked, String> {
             "--seed" => asked.seed = Some(number("--seed")?),
             "--deployments" => asked.deployments = number("--deployments")?,
             "--threads" => asked.threads = Some(number("--threads")? as usize),
-            // A generated copy of the code is told by its environment which deliberate breakage to have.
-            "--mutant" => drop(number("--mutant")?),
             "--stop-at-first" => asked.stop_at_first = true,
             "--script" => asked.script = Some(words.next().ok_or("--script needs a file")?),
+            "--scripts" => asked.scripts = Some(words.next().ok_or("--scripts needs a folder")?),
             "--out" => asked.out = Some(words.next().ok_or("--out needs a folder")?),
             text => asked.seed = Some(text.parse().map_err(|_| format!("`{text}` is no seed"))?),
         }
@@ -107,6 +108,17 @@ fn many(asked: &Asked, seeds: u64) -> ExitCode {
     };
     // A panic is a violation, reported with its seed; its own text would only repeat that.
     std::panic::set_hook(Box::new(|_| {}));
+    match asked.scripts.as_deref().map(break_in).transpose() {
+        Ok(None | Some(None)) => {}
+        Ok(Some(Some((file, violation)))) => {
+            println!("violation: {} seed {file}", violation.checker);
+            return ExitCode::FAILURE;
+        }
+        Err(why) => {
+            eprintln!("error: {why}");
+            return ExitCode::from(2);
+        }
+    }
     let began = Instant::now();
     let found = search::many(plan);
     let seconds = began.elapsed().as_secs_f64().max(1e-9);
@@ -124,6 +136,24 @@ fn many(asked: &Asked, seeds: u64) -> ExitCode {
         shorten(&found, asked.out.as_deref());
     }
     if found.violations.is_empty() && !uncovered { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Lives the scripts of a folder, by name; returns the first that breaks a promise.
+fn break_in(folder: &str) -> Result<Option<(String, Violation)>, String> {
+    let failed = |error: std::io::Error| format!("cannot read the scripts in {folder}: {error}");
+    let mut paths: Vec<_> = std::fs::read_dir(folder)
+        .and_then(|entries| entries.map(|entry| entry.map(|entry| entry.path())).collect())
+        .map_err(failed)?;
+    paths.sort();
+    for path in paths {
+        let text = std::fs::read_to_string(&path).map_err(failed)?;
+        let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+        let script = text.parse().map_err(|error: ScriptError| format!("{name}: {error}"))?;
+        if let Some(violation) = search::live(&script).0 {
+            return Ok(Some((name, violation)));
+        }
+    }
+    Ok(None)
 }
 
 fn report(found: &Found, seconds: f64, threads: usize) {

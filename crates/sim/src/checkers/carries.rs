@@ -1,8 +1,9 @@
 //! Never traffic moved to a side that cannot carry it: a raised weight finds its replicas, and so does stable when traffic
 //! comes back, unless there is nothing else or it has waited long enough.
 
+use manifest::edge::EdgeTable;
 use rollout::machine::{Phase, State, World};
-use rollout::names::{Millis, Weight};
+use rollout::names::{Generation, Millis, Weight};
 use rollout::routes::RouteTable;
 
 pub const NAME: &str = "never_traffic_to_a_side_that_cannot_carry_it";
@@ -48,11 +49,21 @@ impl Claimed {
     }
 }
 
-pub fn check(before: Option<&RouteTable>, routes: Option<&RouteTable>, claimed: Claimed) -> Option<String> {
+pub fn check(
+    before: Option<&EdgeTable>,
+    routes: Option<&RouteTable>,
+    at: Generation,
+    claimed: Claimed,
+) -> Option<String> {
     let routes = routes?;
-    let was = before.and_then(|table| table.candidate.as_ref());
+    let was = before.and_then(|table| table.routes.candidate.as_ref());
+    // The table of an owner before may arrive after its successor has looked.
+    let own = before.is_some_and(|table| table.generation.epoch == at.epoch);
     match (&routes.candidate, was) {
         (Some(candidate), was) => {
+            if claimed.returning && own && was.is_none_or(|was| was.weight < candidate.weight) {
+                return Some(format!("what goes back gets {}", candidate.weight));
+            }
             let had = was
                 .filter(|was| was.arm.revision == candidate.arm.revision)
                 .map_or(Weight::NONE, |was| was.weight);

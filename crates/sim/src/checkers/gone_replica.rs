@@ -9,6 +9,10 @@ pub const NAME: &str = "never_a_request_to_a_replica_that_is_gone";
 
 /// Looks at what is stopped.
 pub fn stopped(world: &World, change: &Change) -> Option<String> {
+    // A disk that has lost what it had promised to keep has lost that the number was taken.
+    if world.now <= world.ledger.forgetful_until {
+        return None;
+    }
     let routed = |id: &rollout::names::ReplicaId| world.edge.routes_to(id);
     match change {
         Change::Stop { replicas, .. } => replicas

@@ -1,8 +1,8 @@
 //! Stable is never removed, nor its predecessor before the keep_hot window ends; and no candidate while it is one.
 
+use super::Ledger;
 use crate::world::World;
 use rollout::change::Change;
-use rollout::machine::State;
 use rollout::names::{Millis, Revision};
 
 pub const NAME: &str = "stable_stays_until_keep_hot_ends";
@@ -15,11 +15,10 @@ pub fn check(world: &World, change: &Change) -> Option<String> {
 }
 
 /// Looks at a hot revision that is given up.
-pub fn retired(told: &State, revision: Revision, at: Millis, actor: &str) -> Option<String> {
-    let hot = told.hot.as_ref().filter(|hot| hot.placed.revision == revision)?;
+pub fn retired(ledger: &Ledger, revision: Revision, at: Millis, actor: &str) -> Option<String> {
+    let until = *ledger.follow.hot_until.get(&revision)?;
     // A newer deployment needs its place; an operator may end everything.
-    let excused = told.deployment.is_some() || actor != "engine";
-    (at < hot.until && !excused).then(|| {
-        format!("revision {revision} was given up {} before its time", Millis(hot.until.since(at).0))
-    })
+    let excused = ledger.told.deployment.is_some() || actor != "engine";
+    (at < until && !excused)
+        .then(|| format!("revision {revision} was given up {} before its time", Millis(until.since(at).0)))
 }

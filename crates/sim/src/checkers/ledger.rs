@@ -1,6 +1,8 @@
 //! Remembers what checkers need: the state as the journal alone tells it, and what has disturbed the world until when.
 
-use super::{bad_release, healthy_promoted, keep_hot, replay, shown, two_writers};
+use super::follow::{Follow, stage};
+use super::overdue::Streaks;
+use super::{bad_release, healthy_promoted, keep_hot, premise, replay, shown, two_writers};
 use crate::world::World;
 use crate::world::operate::number_of;
 use rollout::event::{DeploymentKind, Event};
@@ -28,6 +30,8 @@ pub struct Ledger {
     /// The most replicas ever asked for in this life.
     pub replicas_most: u32,
     pub replicas_changed_at: Millis,
+    pub follow: Follow,
+    pub streaks: Streaks,
 }
 
 impl Ledger {
@@ -43,6 +47,8 @@ impl Ledger {
             looked_epoch: 0,
             replicas_most: 1,
             replicas_changed_at: Millis(0),
+            follow: Follow::default(),
+            streaks: Streaks::default(),
         }
     }
 
@@ -52,6 +58,13 @@ impl Ledger {
 
     pub fn candidate_release(&self) -> u8 {
         self.told.deployment.as_ref().map_or(0, |running| number_of(&running.candidate))
+    }
+
+    fn fold(&mut self, event: &Event, seq: u64, at: Millis) {
+        let was = stage(&self.told);
+        self.follow.fold(event, at, &self.told);
+        self.told.apply(event, seq, at);
+        self.follow.go_on(at, was, &self.told);
     }
 
     /// Tells whether a release is in use.
@@ -97,6 +110,7 @@ impl World {
     }
 
     fn happened(&mut self, event: &Event, seq: u64, at: Millis, actor: &str) {
+        self.fail(premise::NAME, premise::check(self, event, at));
         match event {
             Event::DeploymentRequested(requested) => {
                 self.ledger.requested_at = self.now;
@@ -111,12 +125,13 @@ impl World {
                 self.fail(bad_release::NAME, bad_release::check(self, *outcome));
             }
             Event::RevisionRetired { revision } => {
-                self.fail(keep_hot::NAME, keep_hot::retired(&self.ledger.told, *revision, at, actor));
+                self.fail(keep_hot::NAME, keep_hot::retired(&self.ledger, *revision, at, actor));
             }
             _ => {}
         }
         let before = self.ledger.told.replicas();
-        self.ledger.told.apply(event, seq, at);
+        self.ledger.fold(event, seq, at);
+        self.fail(premise::NAME, premise::after(&self.ledger));
         let replicas = self.ledger.told.replicas();
         self.ledger.replicas_most = self.ledger.replicas_most.max(replicas);
         if before != replicas {
@@ -135,10 +150,11 @@ impl World {
             platter.accepted.push((0, 0, Some(0)));
         }
         self.ledger.told = State::new(self.target.clone());
+        self.ledger.follow = Follow::default();
         self.ledger.read = platter.rows.len();
         for row in &platter.rows {
             if let Ok(event) = serde_json::from_str::<Event>(&row.body) {
-                self.ledger.told.apply(&event, row.seq, Millis(row.at));
+                self.ledger.fold(&event, row.seq, Millis(row.at));
             }
         }
     }

@@ -4,16 +4,21 @@
 pub mod bad_release;
 pub mod carries;
 pub mod empty_route;
+pub mod follow;
 pub mod generation;
 pub mod gone_replica;
 pub mod healthy_promoted;
 pub mod keep_hot;
 mod ledger;
 pub mod left_over;
+pub mod overdue;
+pub mod premise;
 pub mod replay;
 pub mod shown;
 pub mod surge;
+pub mod taken_back;
 pub mod two_writers;
+pub mod woken;
 
 pub use ledger::Ledger;
 
@@ -25,7 +30,7 @@ pub struct Violation {
 }
 
 /// All promises, by the name a violation is reported under.
-pub const NAMES: [&str; 15] = [
+pub const NAMES: [&str; 20] = [
     empty_route::NAME,
     gone_replica::NAME,
     two_writers::NAME,
@@ -39,6 +44,11 @@ pub const NAMES: [&str; 15] = [
     generation::NAME,
     surge::NAME,
     shown::NAME,
+    premise::NAME,
+    overdue::NAME,
+    woken::NAME,
+    taken_back::NAME,
+    "what_was_served_can_be_returned_to",
     "damage_is_found",
     "core_does_not_panic",
 ];

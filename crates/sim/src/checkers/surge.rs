@@ -2,7 +2,7 @@
 
 use crate::world::World;
 use rollout::change::Change;
-use rollout::names::{Millis, Revision};
+use rollout::names::{Millis, ReplicaId, Revision};
 
 pub const NAME: &str = "never_too_many_never_too_few";
 
@@ -28,9 +28,7 @@ pub fn stopped(world: &World, change: &Change) -> Option<String> {
     if changing || world.now <= ledger.disturbed_until || !ledger.is_kept(*revision) {
         return None;
     }
-    let well = |id: &rollout::names::ReplicaId| {
-        world.machines.find(id).is_some_and(|replica| replica.is_ready(world.now))
-    };
+    let well = |id: &ReplicaId| world.machines.find(id).is_some_and(|replica| replica.is_ready(world.now));
     if !replicas.iter().any(well) {
         return None;
     }
@@ -40,4 +38,28 @@ pub fn stopped(world: &World, change: &Change) -> Option<String> {
         .filter(|one| !replicas.contains(&one.id) && one.is_ready(world.now));
     let (left, wanted) = (left.count() as u32, ledger.told.wanted_replicas(*revision).unwrap_or(0));
     (left < wanted).then(|| format!("{left} replicas of revision {revision} are left of {wanted}"))
+}
+
+/// Replicas that answer for so long are known to; those that never have are known not to.
+const KNOWN_AFTER: Millis = Millis(3000);
+
+/// Looks at what an engine chooses to stop: not one that answers beside one that never has.
+pub fn chosen(world: &World, change: &Change) -> Option<String> {
+    let Change::Stop { revision, replicas, .. } = change else { return None };
+    if world.now <= world.ledger.misled_until || world.is_unready() {
+        return None;
+    }
+    let age = |since: Millis| world.now.since(since);
+    let answers = |id: &ReplicaId| {
+        world.machines.find(id).is_some_and(|one| {
+            let steady = one.fate.flaps_every.is_none() && one.fate.hangs_after.is_none();
+            let since = one.fate.ready_after.map(|after| one.launched_at.plus(Millis(u64::from(after))));
+            steady && one.exited.is_none() && since.is_some_and(|since| age(since) > KNOWN_AFTER)
+        })
+    };
+    let never = world.machines.running(*revision).find(|one| {
+        !replicas.contains(&one.id) && !one.listens(world.now) && age(one.launched_at) > Millis(50)
+    });
+    let chosen = replicas.iter().find(|id| answers(id))?;
+    never.map(|never| format!("{chosen} answers and is stopped, {} never has and stays", never.id))
 }

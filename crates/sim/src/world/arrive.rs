@@ -1,7 +1,7 @@
 //! Lets what engines have sent meet the world: late, twice, lost on the way back, refused; checked where it takes effect.
 
-use super::{Body, Coming, Message, Reply, World};
-use crate::checkers::{carries, empty_route, generation, gone_replica, keep_hot, surge};
+use super::{Body, Coming, Faults, Message, Reply, World};
+use crate::checkers::{carries, empty_route, generation, gone_replica, keep_hot, surge, taken_back};
 use drivers::platform::PlatformError;
 use rollout::change::{Change, Ended, TaskId};
 use rollout::names::{Generation, Millis};
@@ -9,6 +9,8 @@ use rollout::routes::RouteTable;
 
 /// After this long an engine gives up a change; the world's own patience, shorter than the real one so that lives are short.
 const NO_ANSWER_AFTER: Millis = Millis(4000);
+/// What a fault leaves behind shows for a while after it has ended.
+pub(super) const SHOWS_FOR: Millis = Millis::seconds(20);
 
 impl World {
     pub(super) fn arrive(&mut self, message: Message) {
@@ -47,6 +49,7 @@ impl World {
         if self.faults.late.0 > 0 {
             self.faults.late.0 -= 1;
             let wait = self.faults.late.1;
+            self.ledger.disturbed(self.now.plus(wait).plus(SHOWS_FOR));
             let message = Message { engine, life, claim: Some(claim), body: Body::Change { change, at } };
             return self.plan(wait, Coming::Arrive(Box::new(message)));
         }
@@ -54,16 +57,16 @@ impl World {
             |why: &str| PlatformError::Unreachable { what: "change".to_owned(), why: why.to_owned() };
         let (result, after) = if self.is_before(self.faults.unreachable_until) {
             (Err(silent("unreachable")), Millis(1000))
-        } else if take(&mut self.faults.throttles) {
+        } else if self.strikes(|faults| &mut faults.throttles) {
             (Err(PlatformError::Retry { what: "change".to_owned(), why: "throttled".to_owned() }), Millis(20))
-        } else if take(&mut self.faults.refuses) {
+        } else if self.strikes(|faults| &mut faults.refuses) {
             let (what, why, next) = ("change".to_owned(), "refused".to_owned(), "nothing".to_owned());
             (Err(PlatformError::Refused { what, why, next }), Millis(20))
-        } else if take(&mut self.faults.times_out) {
+        } else if self.strikes(|faults| &mut faults.times_out) {
             let _ = self.make(&change, at);
             (Err(silent("no answer in time")), NO_ANSWER_AFTER)
         } else {
-            if take(&mut self.faults.repeats) {
+            if self.strikes(|faults| &mut faults.repeats) {
                 let body = Body::Change { change: change.clone(), at };
                 let wait = Millis(500 + self.draw(3000));
                 self.plan(wait, Coming::Arrive(Box::new(Message { engine, life, claim: None, body })));
@@ -72,6 +75,17 @@ impl World {
         };
         self.answer(engine, life, after, Reply::Changed { claim, change, result });
         self.poke();
+    }
+
+    /// Takes one of a number of times that something goes wrong; what follows shows for a while.
+    fn strikes(&mut self, times: impl FnOnce(&mut Faults) -> &mut u32) -> bool {
+        let left = times(&mut self.faults);
+        let any = *left > 0;
+        *left = left.saturating_sub(1);
+        if any {
+            self.ledger.disturbed(self.now.plus(SHOWS_FOR));
+        }
+        any
     }
 
     /// Makes a change, if the fence lets it through.
@@ -117,7 +131,10 @@ impl World {
         self.fail(generation::NAME, generation::follows(self.edge.generation, at));
         self.fail(empty_route::NAME, empty_route::check(routes.as_ref(), &self.ledger.told));
         self.fail(gone_replica::NAME, gone_replica::accepted(self, routes.as_ref()));
-        self.fail(carries::NAME, carries::check(self.edge.routes(), routes.as_ref(), claimed));
+        self.fail(carries::NAME, carries::check(self.edge.table.as_ref(), routes.as_ref(), at, claimed));
+        if self.now > self.ledger.forgetful_until {
+            self.fail(taken_back::NAME, taken_back::check(&self.ledger, self.edge.routes(), routes.as_ref()));
+        }
         self.tell(|| format!("edge: {} (generation {at})", shown(routes.as_ref())));
         self.edge.accept(at, routes);
         self.poke();
@@ -136,13 +153,6 @@ impl World {
 
 fn machines_task() -> super::machines::TaskFate {
     super::machines::TaskFate { after: Millis(100), ended: Ended::Code(0) }
-}
-
-/// Takes one of a number of times.
-fn take(times: &mut u32) -> bool {
-    let any = *times > 0;
-    *times = times.saturating_sub(1);
-    any
 }
 
 fn word(change: &Change) -> String {

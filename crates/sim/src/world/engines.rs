@@ -3,21 +3,27 @@
 
 use super::disk::Memory;
 use super::{Body, Coming, ENGINES, Message, Reply, World};
-use crate::checkers::carries;
+use crate::checkers::{carries, surge, woken};
+use drivers::platform::PlatformError;
 use engine::board::Board;
 use engine::controller::Controller;
 use engine::journal::{DiskError, JournalError};
 use engine::probe::{Answers, READY, Row};
 use engine::pursuit::{Act, pursue};
 use engine::sight::{Seen, assemble, routed};
-use rollout::change::{Observed, ReplicaState};
+use rollout::change::{Change, Observed, ReplicaState};
 use rollout::event::{Event, ServedBy};
 use rollout::machine::Fact;
-use rollout::names::{Generation, Millis, ReplicaId};
-use std::collections::BTreeMap;
+use rollout::names::{Generation, Millis, ReplicaId, Revision};
+use std::collections::{BTreeMap, VecDeque};
 
 /// From one decision's end to the look somebody was poked for.
 const LOOK_SOON: u64 = 20;
+/// A target nobody leads is opened again after this long.
+const RESTARTED_AFTER: Millis = Millis(3000);
+/// One proof in so many is of a look before, at most so many back.
+const PROOF_LATE_ONE_IN: u64 = 8;
+const PROOFS_MAX: usize = 8;
 
 /// One engine, alive or not.
 #[derive(Default)]
@@ -32,13 +38,20 @@ pub struct Engine {
     pub frozen_until: Option<Millis>,
     look_at: Option<Millis>,
     pub checks_at: Millis,
+    /// A launch the platform has refused for good.
+    pub refused: Option<Revision>,
+    /// The last look, after which nothing was left to decide.
+    before: Option<woken::Before>,
+    observed: Option<Observed>,
+    /// Who answered at the last looks: some answers are late.
+    proofs: VecDeque<Option<ServedBy>>,
     /// By how much its clock is off.
     clock: i64,
 }
 
 impl World {
     /// Returns the moment as this engine's clock tells it.
-    pub(super) fn clock(&self, engine: usize) -> Millis {
+    pub(crate) fn clock(&self, engine: usize) -> Millis {
         Millis(self.now.0.saturating_add_signed(self.engines[engine].clock))
     }
 
@@ -48,7 +61,7 @@ impl World {
     }
 
     /// Returns the engine that operators reach.
-    pub(super) fn owner(&self) -> Option<usize> {
+    pub(crate) fn owner(&self) -> Option<usize> {
         let epoch = |engine: &usize| self.engines[*engine].controller.as_ref().map(|it| it.state.epoch);
         (0..ENGINES).filter(|engine| self.is_awake(*engine)).max_by_key(epoch)
     }
@@ -81,7 +94,7 @@ impl World {
             Err(damage) => {
                 self.coverage.count("recovery damage_found");
                 self.tell(|| format!("engine {engine} cannot open: {}", damage.text()));
-                self.plan(Millis(3000), Coming::Restore);
+                self.plan(RESTARTED_AFTER, Coming::Restore);
             }
         }
     }
@@ -154,16 +167,28 @@ impl World {
         if !self.still_leads(engine) {
             return;
         }
-        if let Some(observed) = self.observation() {
-            self.see(engine, observed);
+        // While the platform says nothing, what it said last.
+        let seen = self.observation();
+        let stale = seen.is_none();
+        if let Some(observed) = seen.or_else(|| self.engines[engine].observed.clone()) {
+            self.engines[engine].observed = Some(observed.clone());
+            self.see(engine, observed, stale);
         }
         if self.engines[engine].seen.look == 0 {
             return;
         }
         let decided_at = self.clock(engine);
         let fact = Fact::World(Box::new(std::mem::take(&mut self.engines[engine].seen.world)));
+        let before = self.engines[engine].before.take();
+        let unannounced = before.zip(self.state(engine));
+        let unannounced =
+            unannounced.and_then(|(before, state)| woken::check(&before, state, &fact, decided_at));
+        self.fail(woken::NAME, unannounced);
         self.step(engine, &fact);
         let Fact::World(world) = fact else { return };
+        let seq = self.state(engine).map(|state| state.seq);
+        self.engines[engine].before =
+            seq.map(|seq| woken::Before { world: (*world).clone(), at: decided_at, seq });
         self.engines[engine].seen.world = *world;
         self.pursue(engine);
         let now = self.clock(engine);
@@ -192,6 +217,8 @@ impl World {
         self.tell(|| format!("engine {engine} stands down: its lease has been taken"));
         self.engines[engine].controller = None;
         self.engines[engine].life += 1;
+        // Its successor may have died of a damaged disk: then whoever watches engines starts one.
+        self.plan(RESTARTED_AFTER, Coming::Restore);
     }
 
     fn observation(&mut self) -> Option<Observed> {
@@ -211,7 +238,7 @@ impl World {
         Some(observed)
     }
 
-    fn see(&mut self, engine: usize, observed: Observed) {
+    fn see(&mut self, engine: usize, observed: Observed, stale: bool) {
         let edge = self.edge_is_reachable().then(|| self.edge.state(&self.target));
         let began = self.clock(engine);
         let first = self.engines[engine].seen.look == 0;
@@ -227,11 +254,19 @@ impl World {
         let mine = &mut self.engines[engine];
         let answers = |id: &ReplicaId| probes.get(id).map(|probe| probe.1).unwrap_or_default();
         let mut world = assemble(&self.target, observed, edge.as_ref(), answers, &mine.board);
+        world.stale = stale;
         mine.probes = probes;
         let wants_proof = mine.controller.as_ref().is_some_and(|it| it.state.wants_proof());
+        let proof = self.proof();
+        let late = self.draw_later(PROOF_LATE_ONE_IN) == 0;
+        let nth = self.draw_later(PROOFS_MAX as u64) as usize;
+        let proofs = &mut self.engines[engine].proofs;
         if wants_proof && edge.is_some() {
-            world.proof = self.proof();
+            let before = proofs.get(nth).cloned().flatten();
+            world.proof = if late { before } else { proof.clone() };
         }
+        proofs.push_front(proof);
+        proofs.truncate(PROOFS_MAX);
         let look = self.engines[engine].seen.look + 1;
         self.ledger.looked_epoch = self.ledger.looked_epoch.max(self.generation(engine).epoch);
         let table = edge.and_then(|edge| edge.tables.into_iter().next()).map(|table| table.routes);
@@ -293,7 +328,10 @@ impl World {
                 let wait = at.since(self.clock(engine));
                 return self.look_soon(engine, Millis(wait.0.max(1)));
             }
-            Act::Make { change, at, claim } => (Some(claim), Body::Change { change, at }, 1 + self.draw(15)),
+            Act::Make { change, at, claim } => {
+                self.fail(surge::NAME, surge::chosen(self, &change));
+                (Some(claim), Body::Change { change, at }, 1 + self.draw(15))
+            }
             Act::Ask { id, address, .. } => (None, Body::Ask { id, port: address.port() }, 1 + self.draw(50)),
             Act::Publish { routes, at, claim } => {
                 (Some(claim), Body::Publish { routes: Some(routes), at, carries }, 1 + self.lag())
@@ -321,6 +359,14 @@ impl World {
             return self.plan(until.since(self.now), Coming::Reply { engine, life, reply });
         }
         let now = self.clock(engine);
+        if let Reply::Changed {
+            change: Change::Launch { placed, .. },
+            result: Err(PlatformError::Refused { .. }),
+            ..
+        } = &reply
+        {
+            self.engines[engine].refused = Some(placed.revision);
+        }
         let board = &mut self.engines[engine].board;
         let pause = match reply {
             Reply::Changed { claim, change, result } => board.changed(claim, &change, &result, now),
@@ -338,6 +384,11 @@ impl World {
         let Some(controller) = &mut self.engines[engine].controller else { return };
         let failed = controller.note(event, now).err();
         self.written(engine, failed);
+    }
+
+    /// Returns the launch whose refusal the owner knows of.
+    pub(crate) fn refused(&self) -> Option<Revision> {
+        self.owner().and_then(|owner| self.engines[owner].refused)
     }
 
     /// The state as this engine holds it.

@@ -37,6 +37,8 @@ pub const BEGIN: Millis = Millis(1_800_000_000_000);
 pub const ENGINES: usize = 2;
 /// How long a healed world may take until nothing moves any more.
 const SETTLE_WITHIN: Millis = Millis::seconds(1200);
+/// Probes count failures for so long.
+const PROBES_FORGET: Millis = Millis::seconds(5);
 
 /// Something that comes at its time.
 #[derive(Debug)]
@@ -173,6 +175,8 @@ pub struct World {
     queue: BinaryHeap<Reverse<Due>>,
     number: u64,
     chance: Chance,
+    /// Of what was thought of later: the draws of kept scripts stay what they were.
+    chance_later: Chance,
     pub machines: Machines,
     pub edge: Edge,
     pub(crate) platter: Rc<RefCell<Platter>>,
@@ -203,6 +207,7 @@ impl World {
             queue: BinaryHeap::new(),
             number: 0,
             chance: Chance::new(seed, 2),
+            chance_later: Chance::new(seed, 3),
             machines: Machines::default(),
             edge: Edge::default(),
             platter: Rc::default(),
@@ -340,6 +345,38 @@ impl World {
 
     fn is_before(&self, until: Millis) -> bool {
         self.now < until
+    }
+
+    fn draw_later(&mut self, bound: u64) -> u64 {
+        self.chance_later.bits() % bound.max(1)
+    }
+
+    /// Tells whether a clock has been set in this life.
+    pub(crate) fn is_set(&self) -> bool {
+        self.wall != 0
+    }
+
+    /// Tells whether probes are answered wrongly.
+    pub(crate) fn is_unready(&self) -> bool {
+        self.is_before(self.faults.unready_until.plus(PROBES_FORGET))
+    }
+
+    /// Tells whether somebody leads who can look and write.
+    pub(crate) fn has_able_owner(&self) -> bool {
+        let platter = self.platter.borrow();
+        let writes = !platter.full && !platter.read_only;
+        writes && self.owner().is_some() && !self.is_before(self.faults.unreachable_until)
+    }
+
+    /// Tells whether what an engine sees is what there is, and what it sends arrives.
+    pub(crate) fn sees_all(&self) -> bool {
+        let faults = &self.faults;
+        let until = [faults.mute_until, faults.silent_until, faults.lag_until];
+        self.has_able_owner()
+            && self.edge_is_reachable()
+            && self.now > self.ledger.misled_until
+            && !self.is_unready()
+            && until.into_iter().all(|until| !self.is_before(until))
     }
 
     fn edge_is_reachable(&self) -> bool {

@@ -11,6 +11,8 @@ use rollout::release::Placed;
 
 /// A superseding deployment asks again this often, and so many times.
 const AGAIN_AFTER: Millis = Millis(1000);
+/// Milliseconds after which an order may come a second time.
+const RESENT_WITHIN: u64 = 8000;
 const TRIES_MAX: u32 = 180;
 
 /// Returns the number of a release: its label.
@@ -33,7 +35,7 @@ impl World {
             Kind::Rollback => {
                 let to = (step.first > 0).then(|| format!("v{}", step.first));
                 let key = self.key();
-                self.command(OperatorCommand::Rollback { to, key }, 0);
+                self.ask_twice(OperatorCommand::Rollback { to, key });
             }
             Kind::Promote => self.command(OperatorCommand::Promote { now: step.first > 0 }, 0),
             Kind::Abort => self.command(OperatorCommand::Abort, 0),
@@ -56,9 +58,8 @@ impl World {
             _ => self.strike(step),
         }
         if self.disturbs(step) {
-            // What a fault leaves behind shows for a while after it has ended.
             let longest = Millis(u64::from(step.first.max(step.second)));
-            self.ledger.disturbed(self.now.plus(longest).plus(Millis::seconds(20)));
+            self.ledger.disturbed(self.now.plus(longest).plus(super::arrive::SHOWS_FOR));
         }
         self.poke();
         self.run(Millis(1));
@@ -94,7 +95,25 @@ impl World {
         let key = self.key();
         let release = step.first.clamp(1, 9) as u8;
         let intent = plans::intent(release, step.second, key, supersede);
-        self.command(OperatorCommand::Deploy(Box::new(intent)), 0);
+        self.ask_twice(OperatorCommand::Deploy(Box::new(intent)));
+    }
+
+    /// Gives a command; one in three is given once more, as by somebody who got no answer.
+    fn ask_twice(&mut self, command: OperatorCommand) {
+        if self.draw_later(3) == 0 {
+            let after = Millis(1 + self.draw_later(RESENT_WITHIN));
+            self.plan(after, Coming::Command { command: Box::new(command.clone()), tries: 0 });
+        }
+        self.command(command, 0);
+    }
+
+    /// Tells whether an operator may go back to what the command names.
+    fn could_go_back(&self, command: &OperatorCommand, engine: usize) -> bool {
+        let OperatorCommand::Rollback { to, .. } = command else { return false };
+        let told = &self.ledger.told;
+        let release = to.as_ref().and_then(|to| to.strip_prefix('v')).and_then(|number| number.parse().ok());
+        let current = self.state(engine).is_some_and(|state| state.seq == told.seq);
+        current && told.deployment.is_none() && self.ledger.follow.was_served(release)
     }
 
     /// Gives a command to the engine that operators reach; asks again where that is what the API does.
@@ -116,6 +135,8 @@ impl World {
             }
             Ok(Commanded::Done(_)) => None,
             Err(CommandError::Refused(refusal)) => {
+                let could = self.could_go_back(&command, engine);
+                self.fail("what_was_served_can_be_returned_to", could.then(|| refusal.to_string()));
                 self.coverage.count("answer refused");
                 self.tell(|| format!("refused: {refusal}"));
                 None

@@ -25,7 +25,7 @@ pub fn plan(number: u32) -> RolloutSettings {
     settings.hold_back = if number == 4 { Weight::FIVE } else { Weight::NONE };
     settings.drain = Millis::seconds(2);
     settings.connections.ceiling = Millis::seconds(6);
-    settings.deadline = Millis::seconds(90);
+    settings.deadline = Millis::seconds(if number == 7 { 300 } else { 90 });
     settings.keep_hot = Millis::seconds([6, 0, 3, 12, 20, 4, 8, 0][number as usize % 8]);
     match number {
         2 => {

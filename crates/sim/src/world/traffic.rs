@@ -41,6 +41,7 @@ impl World {
                 self.look(engine);
             }
         }
+        self.look_for_overdue();
     }
 
     fn requests(&mut self) -> u64 {

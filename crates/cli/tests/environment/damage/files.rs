@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::io::{self, ErrorKind};
 use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
 
@@ -43,40 +44,71 @@ impl Damage {
         }
     }
 
-    /// Does it; `random` chooses the byte, `other` is the content put in its place.
-    pub fn apply(self, path: &Path, random: u64, other: &[u8]) {
-        let length = fs::symlink_metadata(path).unwrap().len();
-        let resize = |length| fs::File::options().write(true).open(path).unwrap().set_len(length).unwrap();
+    /// Does it; `random` chooses the byte, `other` is the content put in its place. False: all runs, and the file went
+    /// or shrank by itself before the damage reached it.
+    pub fn apply(self, path: &Path, random: u64, other: &[u8]) -> bool {
+        match self.try_apply(path, random, other) {
+            Ok(()) => true,
+            Err(error) if [ErrorKind::NotFound, ErrorKind::UnexpectedEof].contains(&error.kind()) => false,
+            Err(error) => panic!("{self:?} of {}: {error}", path.display()),
+        }
+    }
+
+    fn try_apply(self, path: &Path, random: u64, other: &[u8]) -> io::Result<()> {
+        let length = fs::symlink_metadata(path)?.len();
+        let resize = |length| fs::File::options().write(true).open(path)?.set_len(length);
         match self {
             Damage::Emptied => resize(0),
             Damage::Halved => resize(length / 2),
-            Damage::Flipped => flip(path, random % length),
-            Damage::Removed if path.is_dir() => fs::remove_dir_all(path).unwrap(),
-            Damage::Removed => fs::remove_file(path).unwrap(),
+            Damage::Flipped => flip(path, random % length.max(1)),
+            Damage::Removed if path.is_dir() => remove_folder(path),
+            Damage::Removed => fs::remove_file(path),
             // Over the file, not in its place: its owner may hold it open.
-            Damage::Replaced => fs::write(path, other).unwrap(),
+            Damage::Replaced => fs::write(path, other),
             Damage::Doubled => double(path),
         }
     }
 }
 
 /// Changes one bit where it lies: the file stays the same one.
-fn flip(path: &Path, at: u64) {
+fn flip(path: &Path, at: u64) -> io::Result<()> {
     use std::os::unix::fs::FileExt;
-    let file = fs::File::options().read(true).write(true).open(path).unwrap();
+    let file = fs::File::options().read(true).write(true).open(path)?;
     let mut byte = [0];
-    file.read_exact_at(&mut byte, at).unwrap();
-    file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+    file.read_exact_at(&mut byte, at)?;
+    file.write_all_at(&[byte[0] ^ 0x10], at)
 }
 
-fn double(path: &Path) {
-    let name = path.file_name().unwrap().to_string_lossy().into_owned();
-    let ran = std::process::Command::new("cp")
-        .arg("-a")
-        .arg(path)
-        .arg(path.with_file_name(format!("{name} 2")))
-        .status();
-    assert!(ran.unwrap().success());
+/// Removes a folder that somebody may be writing to: what comes meanwhile goes too.
+fn remove_folder(path: &Path) -> io::Result<()> {
+    loop {
+        match fs::remove_dir_all(path) {
+            Err(error) if error.kind() == ErrorKind::DirectoryNotEmpty => {}
+            ended => return ended,
+        }
+    }
+}
+
+fn double(path: &Path) -> io::Result<()> {
+    let name = path.file_name().expect("BUG: a path in the state directory has a name").to_string_lossy();
+    copy(path, &path.with_file_name(format!("{name} 2")))
+}
+
+/// Copies a file or a folder with its rights. What goes from a folder meanwhile is not in the copy.
+fn copy(from: &Path, to: &Path) -> io::Result<()> {
+    let data = fs::symlink_metadata(from)?;
+    if !data.is_dir() {
+        return if data.is_file() { fs::copy(from, to).map(drop) } else { Ok(()) };
+    }
+    fs::create_dir(to)?;
+    fs::set_permissions(to, data.permissions())?;
+    for entry in fs::read_dir(from)?.flatten() {
+        match copy(&entry.path(), &to.join(entry.file_name())) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            copied => copied?,
+        }
+    }
+    Ok(())
 }
 
 /// Returns the files and folders of a state directory that are `service`'s or everybody's, by what they are for.

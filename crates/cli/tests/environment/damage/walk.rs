@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 /// When the damage happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,7 +121,6 @@ impl Walk {
             self.out_of_situation();
             return None;
         };
-        self.cases += 1;
         let began = Instant::now();
         let other = self.content_of_another(&path);
         println!(
@@ -130,7 +129,12 @@ impl Walk {
             path.strip_prefix(self.env.state()).unwrap().display(),
             case.damage
         );
-        case.damage.apply(&path, case.random, &other);
+        if !case.damage.apply(&path, case.random, &other) {
+            println!("  it went by itself");
+            self.out_of_situation();
+            return None;
+        }
+        self.cases += 1;
         self.come_back();
         let after = self.look(&path);
         self.make_well();
@@ -355,5 +359,4 @@ fn clear_double(path: &Path) {
     let name = format!("{} 2", path.file_name().unwrap().to_string_lossy());
     let double = path.with_file_name(name);
     let _gone_by_itself = fs::remove_dir_all(&double).or_else(|_| fs::remove_file(&double));
-    std::thread::sleep(Duration::ZERO);
 }

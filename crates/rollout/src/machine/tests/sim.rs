@@ -233,6 +233,7 @@ impl Sim {
             refused: self.refused.clone(),
             // Also an old one: the core must not take it for new.
             proof: self.proof.clone(),
+            stale: false,
         }
     }
 
