@@ -537,6 +537,48 @@ async fn a_task_goes_on_without_an_engine_and_the_next_one_learns_its_end() {
     assert_eq!(seen.tasks[0].output, "late\n");
 }
 
+#[test]
+fn o9_a_task_whose_engine_died_before_it_was_started_is_forgotten_and_can_be_asked_for_again() {
+    let state = State::new();
+    let folder = state.path().to_owned();
+    let run = || Change::RunTask {
+        task: shell_task("before_deploy", "echo ran >> runs", &folder, Millis::seconds(60)),
+    };
+    let runtime = || tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap();
+    // The engine that dies: its task is recorded, and what should start it never gets there.
+    let dying = runtime();
+    let mut config = state.config();
+    config.shim = vec![
+        "/bin/sh".into(),
+        "-c".into(),
+        format!("echo $$ > {}/shim; exec sleep 1000", folder.display()).into(),
+    ];
+    let first = {
+        let _entered = dying.enter();
+        ProcessPlatform::with_groups(config, Groups::unavailable("not for this test")).unwrap()
+    };
+    dying.block_on(first.apply(&target(), &run(), generation(1))).unwrap();
+    dying.block_on(wait_until("it is being started", || {
+        fs::read_to_string(folder.join("shim")).is_ok_and(|text| text.ends_with('\n'))
+    }));
+    drop(first);
+    dying.shutdown_background();
+    let shim: u32 = fs::read_to_string(folder.join("shim")).unwrap().trim().parse().unwrap();
+    kill_process(proc::as_pid(shim).unwrap(), Signal::KILL).unwrap();
+
+    runtime().block_on(async {
+        let second = state.platform();
+        see(&second, |observed| observed.tasks.iter().any(|task| task.ended.is_none())).await;
+        let seen = see(&second, |observed| observed.tasks.iter().all(|task| task.ended.is_some())).await;
+        assert_eq!(seen.tasks, [], "it is no failure");
+
+        second.apply(&target(), &run(), generation(2)).await.unwrap();
+        let seen = see(&second, |observed| observed.tasks.iter().any(|task| task.ended.is_some())).await;
+        assert_eq!(seen.tasks[0].ended, Some(Ended::Code(0)));
+    });
+    assert_eq!(fs::read_to_string(folder.join("runs")).unwrap(), "ran\n");
+}
+
 #[tokio::test]
 async fn a_task_whose_guard_was_killed_ends_unknown_and_leaves_nothing() {
     let state = State::new();

@@ -104,6 +104,11 @@ impl Folder {
         }
     }
 
+    /// Whether it is certain that nothing was started. A claim that cannot be read says nothing.
+    pub fn never_ran(&self) -> bool {
+        matches!(twin::read(&self.0.join("claim.json")), Ok(Some(Claim::Withdrawn)))
+    }
+
     /// Decides the launch; returns the decision that holds.
     pub fn decide(&self, claim: &Claim) -> io::Result<Claim> {
         if twin::create(&self.0.join("claim.json"), claim, Durable::No)? {
@@ -376,6 +381,7 @@ mod tests {
         fs::write(dir.path().join("claim.json"), "").unwrap();
 
         assert_eq!(folder.claim().unwrap(), Some(Claim::Withdrawn));
+        assert!(!folder.never_ran());
     }
 
     #[test]

@@ -62,7 +62,12 @@ pub async fn keep_replica(shared: Arc<Shared>, folder: Folder, record: ReplicaRe
 /// Sees a task's shim to its end. It recorded how the task ended, unless it was killed.
 pub async fn keep_task(shared: Arc<Shared>, folder: Folder) {
     let mut stop = subscribe(&shared, &folder);
-    if let Some(identity) = settle(&shared, &folder, &mut stop).await {
+    let settled = settle(&shared, &folder, &mut stop).await;
+    if settled.is_none() && stop.borrow().is_none() && folder.never_ran() {
+        // Whoever recorded it died before it was started. That is no failure of the task: it is asked for again.
+        return forget(&shared, &folder).await;
+    }
+    if let Some(identity) = settled {
         let shim = Watched::new(identity);
         tokio::select! {
             () = shim.ended() => {}
