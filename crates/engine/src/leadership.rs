@@ -57,6 +57,7 @@ impl Leadership {
                     return Ok(Self { file, owner, terms, clock, held, before, has_waited });
                 }
                 Tried::Waits => tokio::time::sleep(LOOK_EVERY).await,
+                Tried::Refused(error) => return Err(error),
             }
         }
     }
@@ -158,8 +159,13 @@ struct Waiting {
 }
 
 enum Tried {
-    Leads { mine: Mine, silent: Option<String> },
+    Leads {
+        mine: Mine,
+        silent: Option<String>,
+    },
     Waits,
+    /// Nobody who leads, and yet somebody has the lock: no engine, which has it for a moment only.
+    Refused(io::Error),
 }
 
 impl Waiting {
@@ -182,7 +188,8 @@ impl Waiting {
                 let owner = silent.as_ref().and_then(|owner| owner.parse::<Owner>().ok());
                 match owner.map(|owner| owner.end()) {
                     Some(Ok(true)) => crate::log("the engine before was silent and held the lock: killed it"),
-                    _ => crate::log(&format!("cannot lead yet: {error}")),
+                    Some(_) => crate::log(&format!("cannot lead yet: {error}")),
+                    None => return Tried::Refused(error),
                 }
                 return Tried::Waits;
             }

@@ -167,7 +167,11 @@ async fn live(config: EngineConfig) -> Result<(), EngineError> {
 /// Waits until no other engine leads this state directory.
 async fn lead(config: &EngineConfig, clock: &Arc<Clock>) -> Result<Leadership, EngineError> {
     let failed = |error: std::io::Error| {
-        EngineError::start("lead the state directory", error, "make the state directory writable")
+        let next = match error.kind() {
+            std::io::ErrorKind::TimedOut => "end that process (`fuser` with this path names it)",
+            _ => "make the state directory writable",
+        };
+        EngineError::start("lead the state directory", error, next)
     };
     let owner = Owner::own().map_err(failed)?;
     Leadership::lead(config.paths.run(), owner, config.terms, clock.clone()).await.map_err(failed)

@@ -101,6 +101,23 @@ fn o8_a_supervisor_killed_under_load_is_followed_by_another_that_takes_the_socke
 }
 
 #[test]
+fn up_is_refused_while_something_else_has_the_lock_of_the_engine_and_says_which_file() {
+    let env = Env::clinic(QUICK);
+    let run = env.state().join("run");
+    std::fs::create_dir_all(&run).unwrap();
+    let lock = std::fs::File::create(run.join("engine.lock")).unwrap();
+    lock.lock().unwrap();
+
+    let refused = env.run(&["up", "--detach"]);
+
+    assert_eq!(refused.code, 3, "{refused:?}");
+    says(&refused, 3, &["another process holds", "run/engine.lock", "fuser"]);
+    assert_eq!(harness::processes_of(&env.state()), [0_u32; 0]);
+    drop(lock);
+    env.up();
+}
+
+#[test]
 fn an_environment_whose_supervisor_died_can_be_brought_down() {
     let env = serving(QUICK);
 
