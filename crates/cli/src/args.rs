@@ -98,6 +98,7 @@ pub enum Verb {
     Logs(commands::logs::Args),
     Simulate(commands::simulate::Args),
     Doctor(commands::doctor::Args),
+    Infra(commands::infra::Args),
     Init(commands::init::Args),
     Completions(commands::completions::Args),
     Demo(crate::demo::Args),

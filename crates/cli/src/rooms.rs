@@ -8,9 +8,9 @@ use drivers::paths::StatePaths;
 use edge::EdgeConfig;
 use engine::leader::Terms;
 use engine::{EngineConfig, SignOfLife};
-use manifest::Color;
 use manifest::overrides::Overrides;
 use manifest::service::{EnvironmentConfig, Manifest, ServiceConfig};
+use manifest::{Color, ManifestErrors};
 use std::os::unix::net::UnixStream;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -20,16 +20,23 @@ const INTERNAL: &str = "internal";
 
 /// Reads a manifest for one environment.
 pub fn parse_manifest(text: &str, file_name: &str, environment: &str) -> Result<Manifest, Failure> {
-    manifest::parse(text, file_name, environment).map_err(|errors| {
-        let items = errors.items();
-        let color = if output::wants_color() { Color::Always } else { Color::Never };
-        let cause = items.iter().map(|item| item.message.as_str()).collect::<Vec<_>>().join("; ");
-        let failure = Failure::new(exit::BAD_INPUT, format!("read the manifest {file_name}"))
-            .because(cause)
-            .then(errors.next());
-        let items = items.iter().filter_map(|item| serde_json::to_value(item).ok()).collect();
-        Failure { errors: Some(Box::new(Mistakes { items, text: errors.render(color) })), ..failure }
-    })
+    manifest::parse(text, file_name, environment).map_err(|errors| misread(&errors, file_name))
+}
+
+/// Reads a manifest for all its environments, as `infra` plans them.
+pub fn parse_manifests(text: &str, file_name: &str) -> Result<Vec<Manifest>, Failure> {
+    manifest::parse_all(text, file_name).map_err(|errors| misread(&errors, file_name))
+}
+
+fn misread(errors: &ManifestErrors, file_name: &str) -> Failure {
+    let items = errors.items();
+    let color = if output::wants_color() { Color::Always } else { Color::Never };
+    let cause = items.iter().map(|item| item.message.as_str()).collect::<Vec<_>>().join("; ");
+    let failure = Failure::new(exit::BAD_INPUT, format!("read the manifest {file_name}"))
+        .because(cause)
+        .then(errors.next());
+    let items = items.iter().filter_map(|item| serde_json::to_value(item).ok()).collect();
+    Failure { errors: Some(Box::new(Mistakes { items, text: errors.render(color) })), ..failure }
 }
 
 /// Returns the commented default manifest for a service of this name.

@@ -14,7 +14,7 @@ use fake_engine::Request;
 use place::{MANIFEST, Place, paths};
 use rollout::event::Outcome;
 
-const VERBS: [&str; 21] = [
+const VERBS: [&str; 22] = [
     "up",
     "down",
     "upgrade",
@@ -33,6 +33,7 @@ const VERBS: [&str; 21] = [
     "replay",
     "logs",
     "simulate",
+    "infra",
     "doctor",
     "init",
     "completions",

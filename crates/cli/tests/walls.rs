@@ -32,6 +32,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
         &[
             "hcl-edit",
             "jsonc-parser",
+            "minijinja",
             "saphyr-parser",
             "serde",
             "serde_json",

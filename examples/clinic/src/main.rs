@@ -8,6 +8,7 @@ mod app;
 mod cache;
 mod config;
 mod faults;
+mod probe;
 mod serve;
 mod store;
 mod trouble;
@@ -24,6 +25,7 @@ clinic: the reference service of MedEclipse, appointments without patients
 usage:
   clinic                    serve on HOST:PORT (default 127.0.0.1:8080)
   clinic migrate expand     create or extend the tables; releases before and after work with the result
+  clinic probe              ask the clinic on PORT whether it is alive; exit code 0 when it is
   clinic migrate contract   remove what no release since the expansion needs
 
 Settings are environment variables; examples/clinic/README.md lists them.
@@ -39,6 +41,7 @@ fn main() -> ExitCode {
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
     let done = match arguments.as_slice() {
         [] => run(async |config| serve::serve(config).await),
+        ["probe"] => run(async |config| probe::ask(config.listen.port())),
         ["migrate", "expand"] => run(async |config| migrate(config, Migration::Expand).await),
         ["migrate", "contract"] => run(async |config| migrate(config, Migration::Contract).await),
         ["help" | "--help" | "-h"] => {

@@ -7,6 +7,7 @@ pub mod down;
 pub mod dry_run;
 pub mod explain;
 pub mod history;
+pub mod infra;
 pub mod init;
 pub mod internal;
 pub mod load;
@@ -48,6 +49,7 @@ pub async fn run(verb: Verb, context: &Context) -> Result<u8, Failure> {
         Verb::Plan(args) => plan::run(args, context).await,
         Verb::Simulate(args) => simulate::run(args, context).await,
         Verb::Doctor(args) => doctor::run(args, context).await,
+        Verb::Infra(args) => infra::run(args, context),
         Verb::Init(args) => init::run(args, context),
         Verb::Completions(args) => Ok(completions::run(args)),
         Verb::Demo(args) => crate::demo::run(args, context.json, context.quiet).await,

@@ -1,6 +1,6 @@
 //! Tests what each route answers.
 
-use super::support::{Clinic, Link, appointment};
+use super::support::{Clinic, Link, appointment, command};
 use serde_json::json;
 use tempfile::tempdir;
 
@@ -132,4 +132,20 @@ async fn a_slow_answer_takes_as_long_as_it_was_told() {
 
     assert_eq!(answer.json(), json!({ "waited_ms": 120 }));
     assert!(begun.elapsed().as_millis() >= 120);
+}
+
+#[tokio::test]
+async fn the_probe_ends_with_zero_only_while_the_clinic_is_alive() {
+    let folder = tempdir().unwrap();
+    let file = folder.path().join("probe.db").display().to_string();
+    let clinic = Clinic::with_file(folder.path(), &[]);
+    let port = clinic.address.port().to_string();
+    let probe = || command(&[("CLINIC_DB", &file), ("PORT", &port)]).arg("probe").output().unwrap();
+
+    assert_eq!(probe().status.code(), Some(0));
+    drop(clinic);
+
+    let dead = probe();
+    assert_eq!(dead.status.code(), Some(1));
+    assert!(String::from_utf8_lossy(&dead.stderr).contains("cannot ask the clinic on 127.0.0.1"));
 }

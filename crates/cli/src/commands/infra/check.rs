@@ -1,0 +1,113 @@
+//! `infra check`: holds a folder of Terraform, or a plan, to the compliance rules and the providers' schemas.
+
+use super::{disk, plan_of};
+use crate::context::Context;
+use crate::exit::{self, Failure};
+use crate::output;
+use infra::check::{Input, Language, Policy, Report, Verdict, check, html, json, markdown};
+use infra::config::{Root, from_plan, from_tree};
+use infra::schema::Schemas;
+use infra::tree::Tree;
+use std::path::{Path, PathBuf};
+
+/// Check a folder of Terraform, or a plan, against the rules that protect patients' data.
+#[derive(Debug, clap::Args)]
+#[command(
+    after_help = "Examples: medeclipse infra check infrastructure --report compliance\n          terraform show -json plan > plan.json && medeclipse infra check plan.json\n\n\
+                  Exit codes: 0 clean, 1 findings, 2 could not check."
+)]
+pub struct Args {
+    /// A folder, or the output of `terraform show -json`.
+    #[arg(default_value = "infrastructure")]
+    path: PathBuf,
+    /// Write report.json, report.html, report.md, rapport.html and rapport.md to this folder.
+    #[arg(long, value_name = "DIR")]
+    report: Option<PathBuf>,
+}
+
+pub fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
+    let plan = match context.manifest.exists() {
+        true => Some(plan_of(&context.manifest)?),
+        false => None,
+    };
+    let policy = plan.as_ref().map_or_else(Policy::strict, Policy::of);
+    for folder in plan.iter().flat_map(|plan| &plan.rego) {
+        output::aside(&format!(
+            "not evaluated: {folder} (rules in Rego come later; run them with conftest on the plan meanwhile)"
+        ));
+    }
+    let waivers = plan.map(|plan| plan.waivers).unwrap_or_default();
+    let (roots, tree) = read(&args.path)?;
+    let today = crate::units::date_time(crate::units::now());
+    let input = Input { roots: &roots, policy: &policy, today: &today[..10] };
+    let report = check(&input, &tree, &Schemas::load(), &waivers);
+    if let Some(folder) = &args.report {
+        write(folder, &report)?;
+    }
+    match context.json {
+        true => output::json(&json(&report)),
+        false => told(&report, &tree),
+    }
+    Ok(if report.open().next().is_some() { exit::FINDINGS } else { exit::DONE })
+}
+
+fn read(path: &Path) -> Result<(Vec<Root>, Tree), Failure> {
+    if path.is_dir() {
+        let tree = disk::walk(path, |name| name.ends_with(".tf"))?;
+        if tree.is_empty() {
+            return Err(disk::unreadable(path, "there is no .tf file below it")
+                .then("render one: `medeclipse infra render --env production --out DIR`"));
+        }
+        // Below a folder named as an environment or as `bootstrap`, a root is held to that; others to the most.
+        let roots = from_tree(&tree).map_err(|errors| {
+            let lines: Vec<String> =
+                errors.iter().map(|it| format!("{}:{}: {}", it.path, it.line, it.why)).collect();
+            disk::unreadable(path, lines.join("; "))
+        })?;
+        return Ok((roots, tree));
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| disk::unreadable(path, error))?;
+    let document = serde_json::from_str(&text).map_err(|error| disk::unreadable(path, error))?;
+    let root = from_plan(&document, &path.display().to_string()).ok_or_else(|| {
+        disk::unreadable(path, "it is no plan")
+            .then("make one: `terraform plan -out plan && terraform show -json plan > plan.json`")
+    })?;
+    Ok((vec![root], Tree::new()))
+}
+
+fn write(folder: &Path, report: &Report) -> Result<(), Failure> {
+    let document = serde_json::to_string_pretty(&json(report)).expect("BUG: a report has a JSON form");
+    disk::write(folder, "report.json", &format!("{document}\n"))?;
+    disk::write(folder, "report.html", &html(report, Language::English))?;
+    disk::write(folder, "report.md", &markdown(report, Language::English))?;
+    disk::write(folder, "rapport.html", &html(report, Language::French))?;
+    disk::write(folder, "rapport.md", &markdown(report, Language::French))
+}
+
+fn told(report: &Report, tree: &Tree) {
+    for finding in report.open() {
+        let line = tree.get(&finding.at.path).map(|bytes| {
+            let before = &bytes[..finding.at.span.start.min(bytes.len())];
+            before.iter().filter(|byte| **byte == b'\n').count() + 1
+        });
+        let place = line.map_or(finding.at.path.clone(), |line| format!("{}:{line}", finding.at.path));
+        output::line(&format!(
+            "{} {} {place} {}: {}",
+            finding.rule,
+            finding.severity.word(),
+            finding.address,
+            finding.what
+        ));
+        output::line(&format!("    instead: {}", finding.instead));
+    }
+    let count = |verdict| report.outcomes.iter().filter(|outcome| outcome.verdict == verdict).count();
+    output::line(&format!(
+        "{} findings; {} rules held, {} broken, {} waived, {} without anything subject to them, {} decided by the deploy gate or by live state",
+        report.open().count(),
+        count(Verdict::Held),
+        count(Verdict::Broken),
+        count(Verdict::Waived),
+        count(Verdict::NotApplicable),
+        count(Verdict::DecidedElsewhere),
+    ));
+}
