@@ -24,6 +24,8 @@ pub(crate) struct Entry {
     pub(crate) span: u64,
     pub(crate) target: Option<Arc<str>>,
     pub(crate) revision: Option<u64>,
+    /// The revision it failed on first.
+    pub(crate) replayed: Option<u64>,
     pub(crate) replica: Option<Arc<crate::claim::Replica>>,
     pub(crate) method: http::Method,
     pub(crate) uri: http::Uri,
@@ -49,6 +51,8 @@ struct Line<'e> {
     #[serde(skip_serializing_if = "Option::is_none")]
     revision: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    replayed: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     replica: Option<&'e str>,
     method: &'e str,
     path: &'e str,
@@ -73,6 +77,7 @@ impl Entry {
             span: format!("{:016x}", self.span),
             target: self.target.as_deref(),
             revision: self.revision,
+            replayed: self.replayed,
             replica: self.replica.as_ref().map(|replica| replica.name.as_str()),
             method: self.method.as_str(),
             path: self.uri.path(),

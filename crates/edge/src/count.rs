@@ -30,6 +30,8 @@ pub(crate) struct Ending {
     pub(crate) column: Option<Column>,
     /// Whether it is the error of a user who had one just before.
     pub(crate) repeated: bool,
+    /// Whether it was sent again, to stable.
+    pub(crate) replayed: bool,
     /// From the request's head to the answer's; only of requests without a fault.
     pub(crate) latency_ms: Option<f64>,
 }
@@ -133,6 +135,7 @@ impl Count for CountRow {
     fn count(&mut self, ending: Ending) {
         self.requests += 1;
         self.errors_repeated += u64::from(ending.repeated);
+        self.replayed += u64::from(ending.replayed);
         if let Some(column) = ending.column {
             column.add(self);
         }

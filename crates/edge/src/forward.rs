@@ -11,6 +11,7 @@ use crate::headers::{self, Onward, Upgrade};
 use crate::ledger::{Ledger, Outcome};
 use crate::maintenance::{self, Admission};
 use crate::route::{ArmRoutes, Place};
+use crate::shield::{self, Failed};
 use crate::split;
 use crate::upgrade;
 use crate::worker::Worker;
@@ -50,7 +51,11 @@ pub(crate) async fn serve(
 }
 
 /// Refuses a request. What the guard did not let through is not worth reading to its end.
-fn refused(ledger: Ledger, failure: &Failure, arm: Option<&ArmRoutes>, parts: &Parts) -> Response<Reply> {
+fn refused(mut ledger: Ledger, failure: &Failure, arm: Option<&ArmRoutes>, parts: &Parts) -> Response<Reply> {
+    if let (Failure::Guarded(verdict), Some(_)) = (failure, arm) {
+        // Said while the body came; what was said of the head has been noted.
+        ledger.note(&verdict.rule, Noted::Blocked, &verdict.reason);
+    }
     let response = ledger.refuse(failure, arm);
     let sends = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING]
         .iter()
@@ -81,7 +86,7 @@ async fn pass(
     };
     let user = worker.repeats.user(place.target.routes().user.as_ref(), &parts.headers);
     ledger.assign(&place.target, arm, &draw, user);
-    let order = match order(worker, client, authority, place, arm, &parts, &ledger) {
+    let mut order = match order(worker, client, authority, place, arm, &parts, &ledger) {
         Ok(order) => order,
         Err(failure) => return ledger.refuse(&failure, Some(arm)),
     };
@@ -91,8 +96,20 @@ async fn pass(
         .and_then(|guard| guard.body(&ledger.seen(worker, &place.target, &parts)));
     let progress = Progress::watching(watch);
     let upload = Upload::new(body, &progress);
-    let tried = |claim: &crate::claim::Claim| ledger.tried(claim.replica());
-    let exchanged = exchange::exchange(worker, &order, upload, &progress, tried).await;
+    let shielded = shield::of(&place.target, arm, &draw, &parts.method);
+    let shielded = shielded.filter(|shielded| shielded.covers(&order, &upload));
+    let mut exchanged = fetch(worker, &order, upload, &progress, &mut ledger).await;
+    let failed = shielded.as_ref().and_then(|shielded| shielded.failed(&exchanged));
+    let replayed = failed.as_ref().map(|_| HeaderValue::from(arm.revision.0));
+    let arm = match (&shielded, failed) {
+        (Some(shielded), Some(failed)) => {
+            // Its connection goes with the first answer: what follows on it is not worth reading.
+            drop(exchanged);
+            exchanged = again(worker, &mut order, failed, shielded.stable, &progress, &mut ledger).await;
+            shielded.stable
+        }
+        _ => arm,
+    };
     if let Some((rule, reason)) = progress.overrun() {
         ledger.note(&rule, Noted::Counted, &reason);
     }
@@ -106,17 +123,40 @@ async fn pass(
             ledger.refuse(&Failure::BadAnswer, Some(arm))
         }
         Ok(exchanged) => answer(worker, place, arm, exchanged, progress, ledger),
-        Err(failure) => {
-            if let Failure::Guarded(verdict) = &failure {
-                ledger.note(&verdict.rule, Noted::Blocked, &verdict.reason);
-            }
-            refused(ledger, &failure, Some(arm), &parts)
-        }
+        Err(failure) => refused(ledger, &failure, Some(arm), &parts),
     };
     if let Some(cookie) = draw.cookie {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
+    if let Some(failed) = replayed {
+        response.headers_mut().insert(headers::REPLAYED, failed);
+    }
     response
+}
+
+/// Sends a request that failed once more, to stable, and counts the failure.
+async fn again(
+    worker: &Worker,
+    order: &mut Order<'_>,
+    failed: Failed,
+    stable: &ArmRoutes,
+    progress: &Rc<Progress>,
+    ledger: &mut Ledger,
+) -> Result<Exchanged, Failure> {
+    ledger.replay(failed, stable);
+    order.revision = stable.revision;
+    fetch(worker, order, Upload::Empty, progress, ledger).await
+}
+
+/// Gets an answer, and notes who was asked.
+async fn fetch(
+    worker: &Worker,
+    order: &Order<'_>,
+    upload: Upload,
+    progress: &Rc<Progress>,
+    ledger: &mut Ledger,
+) -> Result<Exchanged, Failure> {
+    exchange::exchange(worker, order, upload, progress, |claim| ledger.tried(claim.replica())).await
 }
 
 fn order<'r>(

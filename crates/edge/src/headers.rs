@@ -20,6 +20,8 @@ pub(crate) const ERROR: HeaderName = HeaderName::from_static("x-medeclipse-error
 pub(crate) const RELEASE: HeaderName = HeaderName::from_static("x-medeclipse-release");
 pub(crate) const REVISION: HeaderName = HeaderName::from_static("x-medeclipse-revision");
 pub(crate) const LABEL: HeaderName = HeaderName::from_static("x-medeclipse-label");
+/// The revision a request failed on before stable answered it.
+pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("x-medeclipse-replayed");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -283,9 +285,15 @@ pub(crate) fn onward_path(parts: &Parts, place: &Place) -> Result<PathAndQuery, 
 pub(crate) fn homeward(headers: &mut HeaderMap, upgraded: Upgrade) {
     let named = named_by_connection(headers);
     let protocol = headers.get(header::UPGRADE).filter(|_| upgraded == Upgrade::Connection).cloned();
-    for name in
-        [header::CONNECTION, KEEP_ALIVE, PROXY_CONNECTION, header::TRANSFER_ENCODING, header::UPGRADE, ERROR]
-    {
+    for name in [
+        header::CONNECTION,
+        KEEP_ALIVE,
+        PROXY_CONNECTION,
+        header::TRANSFER_ENCODING,
+        header::UPGRADE,
+        ERROR,
+        REPLAYED,
+    ] {
         headers.remove(name);
     }
     for name in named {

@@ -15,12 +15,13 @@ use crate::guard::{Noted, Origin, Reason, Seen};
 use crate::headers::{self, Authority};
 use crate::redact;
 use crate::route::{ArmRoutes, Place, TargetRoutes};
+use crate::shield::Failed;
 use crate::split::Draw;
 use crate::worker::Worker;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use meter::wire::FailingRequest;
-use rollout::names::Millis;
+use rollout::names::{Millis, Revision};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -87,6 +88,8 @@ pub(crate) struct Ledger {
     /// The number of the user where the table tells users apart.
     user: Option<u64>,
     replica: Option<Arc<Replica>>,
+    /// The release it failed on before it was sent to stable, and the one it was sent to.
+    replayed: Option<(Revision, Revision)>,
     /// Zero until the answer's head is known.
     status: u16,
     head_after: Option<Duration>,
@@ -114,6 +117,7 @@ impl Ledger {
             subject: None,
             user: None,
             replica: None,
+            replayed: None,
             status: 0,
             head_after: None,
             grpc: Grpc::No,
@@ -194,6 +198,16 @@ impl Ledger {
     /// Notes the replica that is tried.
     pub(crate) fn tried(&mut self, replica: &Arc<Replica>) {
         self.replica = Some(Arc::clone(replica));
+    }
+
+    /// Counts the first try of a request that is sent again: against the release it failed on. Its second try is in no count.
+    pub(crate) fn replay(&mut self, failed: Failed, stable: &ArmRoutes) {
+        let Some(mut subject) = self.subject.take() else { return };
+        subject.replica = self.replica.take();
+        self.replayed = Some((subject.revision, stable.revision));
+        self.status = failed.status;
+        self.count(&subject, Some(failed.column), failed.class);
+        self.status = 0;
     }
 
     /// Notes the head of the replica's answer.
@@ -315,7 +329,7 @@ impl Ledger {
         let answered = column != Some(Column::ClientAbort);
         let Some(failed) = column.filter(|column| column.is_error()) else {
             let latency_ms = self.head_after.filter(|_| answered).map(|after| after.as_secs_f64() * 1e3);
-            return self.worker.shard.count(subject, Ending { column, repeated: false, latency_ms });
+            return self.worker.shard.count(subject, Ending { column, latency_ms, ..Ending::default() });
         };
         let endpoint = || match &subject.route {
             Some(template) => template.to_string(),
@@ -324,7 +338,9 @@ impl Ledger {
         let repeated = self.user.is_some_and(|user| {
             self.worker.repeats.note(user, subject, (self.method.as_str(), &endpoint()), Instant::now())
         });
-        self.worker.shard.count(subject, Ending { column, repeated, latency_ms: None });
+        self.worker
+            .shard
+            .count(subject, Ending { column, repeated, replayed: self.replayed.is_some(), latency_ms: None });
         // What the allow list met is not judged, so it is no sample of what was.
         if subject.allowed {
             return;
@@ -350,7 +366,13 @@ impl Ledger {
             trace: self.trace.id(),
             span: self.trace.span(),
             target: self.target.clone(),
-            revision: self.subject.as_ref().map(|subject| subject.revision.0),
+            revision: self
+                .subject
+                .as_ref()
+                .map(|subject| subject.revision)
+                .or(self.replayed.map(|(_, to)| to))
+                .map(|revision| revision.0),
+            replayed: self.replayed.map(|(from, _)| from.0),
             replica: self.replica.clone(),
             method: self.method.clone(),
             uri: self.uri.clone(),

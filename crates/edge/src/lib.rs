@@ -46,6 +46,7 @@ mod redact;
 mod repeats;
 mod ring;
 mod route;
+mod shield;
 mod sockets;
 mod split;
 mod store;

@@ -67,6 +67,12 @@ pub const STICKY_MAX_AGE_SECONDS: u64 = 7 * 24 * 3600;
 /// Characters of an inbound request id that are believed.
 pub const REQUEST_ID_CHARS: usize = 128;
 
+/// Requests a target's shield may send again at once: a total failure of a thousand requests a second is hidden for the two
+/// seconds the judge needs at least;
+pub const SHIELD_BURST: u64 = 2_000;
+/// after that, a share of the target's requests in percent: what is broken for both releases gets no second storm.
+pub const SHIELD_PERCENT: u64 = 30;
+
 /// Rules of one target's guard. Each is asked for every request; a rule engine is one of them.
 pub const GUARD_RULES: usize = 32;
 /// How often the files of country databases are looked at.

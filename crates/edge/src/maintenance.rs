@@ -4,11 +4,11 @@
 use crate::clock;
 use crate::failure::Failure;
 use crate::limits;
-use crate::route::Place;
+use crate::route::{Lasting, Place};
 use crate::worker::Worker;
 use rollout::names::Millis;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 /// What becomes of a request before it is split.
@@ -43,7 +43,7 @@ pub(crate) async fn admit(
         if left == Millis(0) {
             return Err(Failure::Maintenance);
         }
-        let _seat = Seat::take(&place.target.held).ok_or(Failure::QueueFull)?;
+        let _seat = Seat::take(&place.target.lasting).ok_or(Failure::QueueFull)?;
         // The loop reads the clock again; a timer that fires early only costs a turn.
         let _ = tokio::time::timeout(Duration::from_millis(left.0), swapped).await;
     }
@@ -59,18 +59,18 @@ fn find(worker: &Worker, host: &str, path: &str) -> Result<Place, Failure> {
 }
 
 /// A place in a target's queue.
-struct Seat(Arc<AtomicUsize>);
+struct Seat(Arc<Lasting>);
 
 impl Seat {
-    fn take(held: &Arc<AtomicUsize>) -> Option<Self> {
-        let seat = Self(Arc::clone(held));
-        (held.fetch_add(1, Relaxed) < limits::HELD_REQUESTS).then_some(seat)
+    fn take(lasting: &Arc<Lasting>) -> Option<Self> {
+        let seat = Self(Arc::clone(lasting));
+        (lasting.held.fetch_add(1, Relaxed) < limits::HELD_REQUESTS).then_some(seat)
     }
 }
 
 impl Drop for Seat {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Relaxed);
+        self.0.held.fetch_sub(1, Relaxed);
     }
 }
 
@@ -80,7 +80,8 @@ mod tests {
 
     #[test]
     fn the_queue_has_a_bound_and_gives_places_back() {
-        let held = Arc::new(AtomicUsize::new(limits::HELD_REQUESTS - 1));
+        let held = Arc::new(Lasting::default());
+        held.held.store(limits::HELD_REQUESTS - 1, Relaxed);
 
         let last = Seat::take(&held);
         assert!(last.is_some());

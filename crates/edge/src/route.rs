@@ -5,6 +5,7 @@ use crate::balance::Balance;
 use crate::claim::Registry;
 use crate::guard::Guard;
 use crate::guard::secure::SecurityHeaders;
+use crate::shield::Budget;
 use http::HeaderValue;
 use manifest::edge::{EdgeTable, GuardState};
 use rollout::names::{Release, Revision};
@@ -25,12 +26,19 @@ pub(crate) struct TargetRoutes {
     templates: Vec<Template>,
     pub(crate) guard: Option<Guard>,
     pub(crate) security: Option<SecurityHeaders>,
-    /// Requests waiting for the end of the maintenance; lives on through tables.
-    pub(crate) held: Arc<AtomicUsize>,
+    pub(crate) lasting: Arc<Lasting>,
+}
+
+/// What lives on through successive tables of a target.
+#[derive(Debug, Default)]
+pub(crate) struct Lasting {
+    /// Requests waiting for the end of the maintenance.
+    pub(crate) held: AtomicUsize,
+    pub(crate) shield: Budget,
 }
 
 impl TargetRoutes {
-    pub(crate) fn new(table: EdgeTable, registry: &mut Registry, held: Arc<AtomicUsize>) -> Self {
+    pub(crate) fn new(table: EdgeTable, registry: &mut Registry, lasting: Arc<Lasting>) -> Self {
         let routes = &table.routes;
         let mut arm = |arm: &Arm| ArmRoutes::new(arm, routes, registry);
         let stable = routes.stable.as_ref().map(&mut arm);
@@ -40,7 +48,7 @@ impl TargetRoutes {
             routes.guard.as_ref().map(|guard| Guard::new(guard, &routes.target, &mut registry.databases));
         let security = routes.headers.as_ref().map(SecurityHeaders::new);
         let name = routes.target.to_string().into();
-        Self { name, stable, candidate, templates, guard, security, held, table }
+        Self { name, stable, candidate, templates, guard, security, lasting, table }
     }
 
     pub(crate) fn routes(&self) -> &RouteTable {

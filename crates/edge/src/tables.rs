@@ -3,14 +3,13 @@
 
 use crate::claim::Registry;
 use crate::guard;
-use crate::route::{Routes, TargetRoutes, claims};
+use crate::route::{Lasting, Routes, TargetRoutes, claims};
 use crate::store::Record;
 use manifest::edge::{EdgeTable, Refused, Withdrawal};
 use rollout::names::{Generation, Target};
 use rollout::routes::{Arm, RouteTable};
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
 
 /// The status and text of a refusal.
 #[derive(Debug)]
@@ -31,7 +30,7 @@ struct Known {
     generation: Generation,
     /// None: withdrawn.
     routes: Option<Arc<TargetRoutes>>,
-    held: Arc<AtomicUsize>,
+    lasting: Arc<Lasting>,
 }
 
 impl Tables {
@@ -86,10 +85,10 @@ impl Tables {
     }
 
     fn remember(&mut self, target: Target, generation: Generation, table: Option<EdgeTable>) {
-        let held = self.known.get(&target).map(|known| Arc::clone(&known.held)).unwrap_or_default();
+        let lasting = self.known.get(&target).map(|known| Arc::clone(&known.lasting)).unwrap_or_default();
         let routes =
-            table.map(|table| Arc::new(TargetRoutes::new(table, &mut self.registry, Arc::clone(&held))));
-        self.known.insert(target, Known { generation, routes, held });
+            table.map(|table| Arc::new(TargetRoutes::new(table, &mut self.registry, Arc::clone(&lasting))));
+        self.known.insert(target, Known { generation, routes, lasting });
     }
 
     /// Returns what workers serve from.

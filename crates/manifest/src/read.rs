@@ -3,14 +3,14 @@
 
 mod keys;
 mod lists;
+mod numbers;
 
 use crate::error::{Kind, Mistake, Span};
 use crate::sections::text::{self, Text};
 use crate::sections::{Key, Section, Shape};
 use crate::units::{self, Refusal, bucket_percent, duration_text, size_text};
 use crate::values::{
-    bounded_integer, command_as_list, fraction, no_choice, of_kind, quantile, share, shown, text_of, within,
-    wrong_type,
+    bounded_integer, command_as_list, fraction, no_choice, of_kind, share, shown, text_of, within, wrong_type,
 };
 use rollout::names::{Millis, Weight};
 use serde::Deserialize;
@@ -262,53 +262,6 @@ impl<'r> Fields<'r> {
         let (texts, whole) = self.elements(key, of.noun, list.iter(), |word| of_kind(of, word));
         self.refuse_twins(name, &texts);
         whole.then(|| At { value: texts, span: value.span() })
-    }
-
-    /// Returns weights from 1 to 100, each above the one before.
-    pub fn weights(&self, name: &str) -> Option<At<Vec<Weight>>> {
-        let (key, value) = self.value(name)?;
-        let Shape::Weights { max } = key.shape else { panic!("BUG: `{name}` holds no weights") };
-        let Some(list) = value.get_ref().as_array().filter(|list| (1..=max).contains(&list.len())) else {
-            let reason = format!("a list of 1 to {max} numbers was expected");
-            return self.refuse(key, value.span(), Refusal::new(reason, "write [5, 25, 100]"));
-        };
-        let (numbers, whole) = self.elements(key, "a weight", list.iter(), |number| {
-            let percent = bounded_integer(&Shape::Integer { min: 1, max: 100 }, number, 1, 100)?;
-            let percent = u8::try_from(percent).expect("BUG: bounded by 100");
-            Ok(Weight::new(percent).expect("BUG: bounded by 100"))
-        });
-        if let Some(pair) = numbers.windows(2).find(|pair| pair[0].value >= pair[1].value) {
-            let reason = format!("the step before has {} already", pair[0].value);
-            return self.refuse(
-                key,
-                pair[1].span.clone(),
-                Refusal::new(reason, "write rising weights, as [5, 25, 100]"),
-            );
-        }
-        whole.then(|| At {
-            value: numbers.into_iter().map(|number| number.value).collect(),
-            span: value.span(),
-        })
-    }
-
-    /// Returns fractions between 0 and 1, each above the one before.
-    pub fn quantiles(&self, name: &str) -> Option<At<Vec<f64>>> {
-        let (key, value) = self.value(name)?;
-        let Shape::Quantiles { max } = key.shape else { panic!("BUG: `{name}` holds no quantiles") };
-        let Some(list) = value.get_ref().as_array().filter(|list| (1..=max).contains(&list.len())) else {
-            let reason = format!("a list of 1 to {max} numbers was expected");
-            return self.refuse(key, value.span(), Refusal::new(reason, "write [0.5, 0.9, 0.99, 0.999]"));
-        };
-        let (numbers, whole) = self.elements(key, "a quantile", list.iter(), quantile);
-        if let Some(pair) = numbers.windows(2).find(|pair| pair[0].value >= pair[1].value) {
-            let reason = format!("{} stands before it", pair[0].value);
-            let help = "write rising quantiles, as [0.5, 0.9, 0.99]";
-            return self.refuse(key, pair[1].span.clone(), Refusal::new(reason, help));
-        }
-        whole.then(|| At {
-            value: numbers.into_iter().map(|number| number.value).collect(),
-            span: value.span(),
-        })
     }
 
     pub fn variables(&self, name: &str) -> BTreeMap<String, String> {

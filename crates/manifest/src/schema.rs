@@ -108,7 +108,12 @@ fn shape(shape: &'static Shape, definitions: &mut Map<String, Value>) -> Value {
             let drawn: Vec<Value> = shapes.iter().map(|inner| self::shape(inner, definitions)).collect();
             json!({ "anyOf": drawn })
         }
-        Shape::Only(only, _) => json!({ "enum": [only] }),
+        Shape::Statuses { max } => json!({
+            "type": "array",
+            "items": { "type": "integer", "minimum": 500, "maximum": 599 },
+            "minItems": 1,
+            "maxItems": max,
+        }),
         Shape::Later(_) => unreachable!("BUG: what comes later is not drawn"),
     }
 }

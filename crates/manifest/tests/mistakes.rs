@@ -243,7 +243,7 @@ health = { live = \"health\", interval = 5 }
 memory = \"2GiB\"
 [service.Web.rollout]
 strategy = \"cannary\"
-shield = \"idempotent\"
+shield = \"everything\"
 [environment.local]
 listen = \"localhost:8080\"
 [environment.production.service.Web.rollout]
@@ -263,12 +263,7 @@ drain = \"5 minutes\"
             (4, 40, Kind::Value, "write \"5s\""),
             (5, 1, Kind::Unknown, "`memory` belongs in [service.Web.resources]"),
             (7, 12, Kind::Value, "write \"canary\""),
-            (
-                8,
-                10,
-                Kind::NotYetSupported,
-                "write \"off\" or remove it; a failed request is not sent again meanwhile",
-            ),
+            (8, 10, Kind::Value, "write \"idempotent\" or \"off\""),
             (10, 10, Kind::Value, "write \"127.0.0.1:8080\""),
             (12, 9, Kind::Value, "write \"5m\""),
         ]
@@ -468,8 +463,8 @@ refusals! {
         "`service.web.rollout.bake` is not a duration: it is more than \"7d\"; write something from \"0s\" to \"7d\"";
     the_candidate_fits_the_service: "rollout = { candidate_replicas = 2 }" =>
         "`service.web.rollout.candidate_replicas` is above the service's `replicas`: the service has at most 1; write 1 or less, or raise `replicas`";
-    a_shield_that_replays_comes_later: "rollout = { shield = \"idempotent\" }" =>
-        "`service.web.rollout.shield = \"idempotent\"` is not yet supported: this version would ignore it; write \"off\" or remove it; a failed request is not sent again meanwhile";
+    a_shield_replays_failures_only: "rollout = { shield_statuses = [404] }" =>
+        "`service.web.rollout.shield_statuses[0]` is not a status of a failure: it is less than 500; write something from 500 to 599";
     a_sticky_cookie_has_a_name: "rollout = { sticky = {} }" =>
         "`service.web.rollout.sticky.cookie` is missing: it belongs here; write `cookie = \"me_rev\"`";
     a_check_asks_one_thing: "rollout = { checks = [{ name = \"a\", url = \"/\", command = [\"a\"] }] }" =>

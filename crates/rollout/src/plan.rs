@@ -3,7 +3,7 @@
 
 use crate::guard::{GuardSettings, HeaderSettings};
 use crate::names::{Millis, Weight};
-use crate::routes::{Allow, Connections, Sticky, UserKey};
+use crate::routes::{Allow, Connections, Shield, Sticky, UserKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -40,6 +40,9 @@ pub struct RolloutSettings {
     pub sticky: Option<Sticky>,
     pub allow: Option<Allow>,
     pub connections: Connections,
+    /// None: a request that failed is not sent again.
+    #[serde(default)]
+    pub shield: Option<Shield>,
     pub judge: JudgeSettings,
     pub hooks: Hooks,
     pub checks: Vec<Check>,
@@ -294,6 +297,7 @@ impl RolloutSettings {
             sticky: None,
             allow: None,
             connections: Connections::default(),
+            shield: Some(Shield::default()),
             judge: JudgeSettings::default(),
             hooks: Hooks::default(),
             checks: Vec::new(),

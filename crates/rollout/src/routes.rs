@@ -47,6 +47,9 @@ pub struct RouteTable {
     pub maintenance: Option<Maintenance>,
     #[serde(default)]
     pub connections: Connections,
+    /// Which failed requests of the candidate are sent again to stable; None: none.
+    #[serde(default)]
+    pub shield: Option<Shield>,
     /// What is refused before a replica sees it.
     #[serde(default)]
     pub guard: Option<GuardSettings>,
@@ -121,6 +124,20 @@ pub enum UserKey {
 pub struct Maintenance {
     pub hold: Millis,
     pub since: Millis,
+}
+
+/// Sends a GET or HEAD that failed on the candidate once more, to stable. Its first try counts against the candidate, its
+/// second for nobody. No connection, a broken one and silence are failures; so are answers with one of these statuses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Shield {
+    pub statuses: Vec<u16>,
+}
+
+impl Default for Shield {
+    /// What a release that is broken answers, or a proxy in it. 501 and 505 mean that stable would say the same.
+    fn default() -> Self {
+        Self { statuses: vec![500, 502, 503, 504] }
+    }
 }
 
 /// What happens to long connections of a revision that drains.

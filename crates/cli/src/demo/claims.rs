@@ -14,6 +14,8 @@ pub struct Claims {
     pub bad: Ended,
     pub requests: u64,
     pub failed: u64,
+    /// Answered by stable after v3 had failed.
+    pub replayed: u64,
     pub connections_lost: u64,
     pub failed_before_good: u64,
     /// Requests that failed or connections that broke while v2 was rolled out.
@@ -96,7 +98,7 @@ impl Claims {
         let rows = [
             ("requests served", self.requests.to_string()),
             ("requests failed, all because of v3", self.failed.to_string()),
-            ("requests replayed on stable", "0 (the edge does not replay yet)".to_owned()),
+            ("requests replayed on stable", self.replayed.to_string()),
             ("connections lost by the edge", self.connections_lost.to_string()),
             ("bad responses until v3 was returned", self.bad_until_return.to_string()),
             ("from the verdict to the last bad response", time),

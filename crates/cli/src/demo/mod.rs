@@ -96,6 +96,7 @@ async fn play(stage: &Stage, show: &Show, rate: f64, started: Instant) -> Result
             .map(|at| report.last_bad_after(at).map_or(0.0, |last| since(at, last.end_us))),
         requests: report.counts.requests,
         failed: report.counts.failed,
+        replayed: report.counts.replayed,
         connections_lost: report.counts.connections.lost(),
         latency_ms: report.counts.latency_ms,
         served_by_version: proof.version,

@@ -186,6 +186,7 @@ impl Client {
             status: head.status.as_u16(),
             release: head.headers.get("x-medeclipse-release").cloned(),
             version: head.headers.get("x-clinic-version").cloned(),
+            replayed: head.headers.contains_key("x-medeclipse-replayed"),
         };
         if closes(head.version, &head.headers) {
             self.shard.connection(|connections| connections.closed_politely += 1);

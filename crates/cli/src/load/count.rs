@@ -126,6 +126,8 @@ pub struct Snapshot {
     pub requests: u64,
     pub ok: u64,
     pub failed: u64,
+    /// Answers that stable gave after the candidate had failed, by `X-MedEclipse-Replayed`.
+    pub replayed: u64,
     /// Begun and not ended.
     pub in_flight: u64,
     pub by_class: BTreeMap<Failure, u64>,
@@ -156,6 +158,7 @@ pub(super) struct Answer {
     pub status: u16,
     pub release: Option<http::HeaderValue>,
     pub version: Option<http::HeaderValue>,
+    pub replayed: bool,
 }
 
 /// Monotonic time on the scale of the wall clock at its start.
@@ -238,6 +241,7 @@ impl Shard {
         merged.requests += seen.requests;
         merged.ok += seen.ok;
         merged.failed += seen.failed;
+        merged.replayed += seen.replayed;
         merged.in_flight += counts.begun - seen.requests;
         merged.bad_forgotten += seen.bad_forgotten;
         merged.latency.merge(&seen.latency);
@@ -301,6 +305,7 @@ impl Counts {
             let latency_us = ended.end_us.saturating_sub(ended.start_us);
             seen.latency.record(latency_us as f64 / 1000.0);
             self.max_us = self.max_us.max(latency_us);
+            seen.replayed += u64::from(answer.replayed);
             *seen.by_status.entry(answer.status).or_default() += 1;
             count_label(&mut seen.by_release, answer.release.as_ref(), failure, ended.end_us);
             count_label(&mut seen.by_version, answer.version.as_ref(), failure, ended.end_us);

@@ -348,7 +348,7 @@ fn memory_stays_bounded_however_bad_it_gets() {
     let shard = Shard::new(1);
     for number in 0..100_010_u64 {
         let version = http::HeaderValue::from_str(&number.to_string()).ok();
-        let answer = Ok(Answer { status: 500, release: None, version });
+        let answer = Ok(Answer { status: 500, release: None, version, replayed: false });
         shard.begun();
         shard.ended(&Ended { method: Method::Get, start_us: number, end_us: number + 1, answer });
     }
@@ -367,7 +367,7 @@ fn the_report_reads_as_text_and_as_json() {
     let shard = Shard::new(1);
     for (number, status) in [200, 200, 200, 500].into_iter().enumerate() {
         let version = http::HeaderValue::from_static("v7");
-        let answer = Ok(Answer { status, release: None, version: Some(version) });
+        let answer = Ok(Answer { status, release: None, version: Some(version), replayed: false });
         shard.begun();
         let start_us = 1_000_000 * number as u64;
         shard.ended(&Ended { method: Method::Get, start_us, end_us: start_us + 2000, answer });

@@ -29,7 +29,7 @@ fn r12_every_mistake_of_a_manifest_is_told_at_once_and_nothing_is_touched() {
     let env = serving();
     let text = std::fs::read_to_string(env.manifest()).unwrap();
     let wrong = text
-        .replace("bake = \"0s\"", "bake = 5\nbakee = \"1s\"\nshield = \"idempotent\"")
+        .replace("bake = \"0s\"", "bake = 5\nbakee = \"1s\"\nshield = \"everything\"")
         .replace("keep_hot = \"0s\"", "keep_hot = \"5 minutes\"");
     std::fs::write(env.manifest(), wrong + "secrets = [\"A\"]\n[service.web.guard]\nwaf = {}\n").unwrap();
 

@@ -10,6 +10,7 @@ mod maintenance;
 mod process;
 mod restart;
 mod routing;
+mod shield;
 mod splits;
 mod streams;
 mod support;

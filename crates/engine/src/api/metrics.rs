@@ -92,6 +92,13 @@ impl Metrics {
             &series,
             |row| row.client_aborts,
         );
+        counter(
+            &mut text,
+            "medeclipse_replayed_total",
+            "Requests that failed on this revision and were answered by stable.",
+            &series,
+            |row| row.replayed,
+        );
         head(&mut text, "medeclipse_errors_total", "Failed requests by class.", "counter");
         for ((target, revision), row) in series.iter() {
             let classes = [

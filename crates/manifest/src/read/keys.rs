@@ -3,21 +3,17 @@
 use super::Fields;
 use crate::error::{Kind, Mistake, Span};
 use crate::sections::{Absent, Key, ROOT, Section, Shape};
-use crate::values::{nearest, shown};
+use crate::values::nearest;
 use std::borrow::Cow;
 use toml::Spanned;
 
 impl Fields<'_> {
     pub(super) fn note_strange_keys(&self) {
-        for (name, value) in self.table.iter() {
+        for name in self.table.keys() {
             let path = self.path_of(name.get_ref());
             match self.section.key(name.get_ref()).map(|key| &key.shape) {
                 None => self.note(self.unknown(name)),
                 Some(Shape::Later(meanwhile)) => self.note(not_yet(name.span(), &path, meanwhile)),
-                Some(Shape::Only(only, meanwhile)) if value.get_ref().as_str() != Some(only) => {
-                    let what = format!("{path} = {}", shown(value.get_ref()));
-                    self.note(not_yet(value.span(), &what, meanwhile));
-                }
                 Some(_) => {}
             }
         }

@@ -123,8 +123,10 @@ pub(crate) enum Shape {
     OneOf(&'static [Shape]),
     /// Not yet supported; says what to do meanwhile.
     Later(&'static str),
-    /// Only this value is supported yet; says what to do meanwhile.
-    Only(&'static str, &'static str),
+    /// HTTP statuses of failures, 500 to 599.
+    Statuses {
+        max: usize,
+    },
 }
 
 const fn key(name: &'static str, shape: Shape, absent: Absent, doc: &'static str) -> Key {
@@ -231,7 +233,7 @@ impl Shape {
             Shape::Named { .. } => "a table of tables".to_owned(),
             Shape::OneOf(shapes) => shapes.iter().map(Shape::noun).collect::<Vec<_>>().join(" or "),
             Shape::Later(_) => "supported yet".to_owned(),
-            Shape::Only(only, _) => format!("`\"{only}\"`"),
+            Shape::Statuses { .. } => "a list of statuses".to_owned(),
         }
     }
 
@@ -259,7 +261,7 @@ impl Shape {
             Shape::Named { of, name } => format!("{{ {} = {{ {} }} }}", name.example, example_of(of)),
             Shape::OneOf(shapes) => shapes[0].example(),
             Shape::Later(_) => String::new(),
-            Shape::Only(only, _) => format!("\"{only}\""),
+            Shape::Statuses { .. } => "[500, 502, 503, 504]".to_owned(),
         }
     }
 
@@ -285,7 +287,8 @@ impl Shape {
             Shape::Lists { of, name } => format!("names: {}; each a list of: {}", name.noun, of.noun),
             Shape::Tables { max, .. } => format!("up to {max} tables"),
             Shape::OneOf(shapes) => shapes.iter().map(Shape::bounds).collect::<Vec<_>>().join(", or "),
-            Shape::Flag | Shape::Choice(_) | Shape::Only(..) => self.noun(),
+            Shape::Statuses { max } => format!("1 to {max} numbers from 500 to 599"),
+            Shape::Flag | Shape::Choice(_) => self.noun(),
             Shape::Table(_) | Shape::Named { .. } => "a table".to_owned(),
             Shape::Later(_) => String::new(),
         }

@@ -8,7 +8,7 @@ use crate::read::{At, Fields};
 use crate::units::duration_text;
 use rollout::names::{Millis, Weight};
 use rollout::plan::{JudgeSettings, Readiness, RolloutSettings, Strategy, Unproven};
-use rollout::routes::{Allow, Connections, Sticky};
+use rollout::routes::{Allow, Connections, Shield, Sticky};
 
 const DAY: u64 = 86_400;
 
@@ -134,9 +134,15 @@ pub(crate) static ROLLOUT: Section = Section {
         ),
         key(
             "shield",
-            Shape::Only("off", "write \"off\" or remove it; a failed request is not sent again meanwhile"),
-            Is("\"off\""),
-            "Whether a request that failed on the candidate is sent again to stable; only `off` yet.",
+            Shape::Choice(&["idempotent", "off"]),
+            Is("\"idempotent\""),
+            "Whether a GET or HEAD that failed on the candidate is sent once more, to stable; it counts against the candidate all the same.",
+        ),
+        key(
+            "shield_statuses",
+            Shape::Statuses { max: 16 },
+            Is("[500, 502, 503, 504]"),
+            "Which answers of the candidate are failures for the shield; connections that break always are.",
         ),
     ],
 };
@@ -215,6 +221,7 @@ pub(crate) fn read(fields: &Fields<'_>, judge: JudgeSettings) -> RolloutSettings
         sticky: fields.table("sticky").and_then(|sticky| read_sticky(&sticky)),
         allow: fields.table("allow").and_then(|allow| read_allow(&allow)),
         connections: fields.table("connections").map(|table| read_connections(&table)).unwrap_or_default(),
+        shield: read_shield(fields),
         hooks: fields.table("hooks").map(|hooks| checks::read_hooks(&hooks)).unwrap_or_default(),
         checks: checks::read_checks(&fields.tables("checks")),
         unproven: fields.choice::<Unproven>("unproven").map_or(paced.unproven, |at| at.value),
@@ -222,6 +229,12 @@ pub(crate) fn read(fields: &Fields<'_>, judge: JudgeSettings) -> RolloutSettings
         readiness: fields.table("readiness").map(|table| read_readiness(&table)).unwrap_or_default(),
         ..paced
     }
+}
+
+fn read_shield(fields: &Fields<'_>) -> Option<Shield> {
+    let statuses = fields.statuses("shield_statuses");
+    let on = fields.choice::<String>("shield").is_none_or(|word| word.value != "off");
+    on.then(|| statuses.map_or_else(Shield::default, |at| Shield { statuses: at.value }))
 }
 
 fn read_readiness(fields: &Fields<'_>) -> Readiness {

@@ -50,6 +50,7 @@ impl State {
             user: settings.judge.user.clone(),
             maintenance: self.maintenance.clone(),
             connections: settings.connections.clone(),
+            shield: settings.shield.clone(),
             guard: self.settings.guard.clone(),
             headers: self.settings.headers.clone(),
             access_log: self.settings.access_log,

@@ -35,6 +35,7 @@ type Body = BoxBody<Bytes, std::io::Error>;
 /// | `/reset`, and under it | closes the connection without an answer |
 /// | `/short` | promises 100 bytes and sends 10 |
 /// | `/echo` | sends the body back frame by frame, trailers too |
+/// | `/on/NAME/path` | does what `/path` says when this is its name, else describes the request |
 /// | `/flood` | sends 64 MiB, and counts what it has sent |
 /// | others | answers a JSON description of the request |
 pub struct Replica {
@@ -186,7 +187,7 @@ async fn serve(stream: TcpStream, shared: Shared, speaks: Speaks) {
 
 async fn answer(mut request: Request<Incoming>, shared: &Shared) -> Result<Response<Body>, std::io::Error> {
     shared.requests.fetch_add(1, SeqCst);
-    let path = request.uri().path().to_owned();
+    let path = told(request.uri().path(), &shared.name).to_owned();
     let mut gate = shared.gate.clone();
     match path.as_str() {
         reset if reset.starts_with("/reset") => return Err(std::io::Error::other("told to break")),
@@ -221,6 +222,13 @@ async fn answer(mut request: Request<Incoming>, shared: &Shared) -> Result<Respo
     response.headers_mut().insert("set-cookie", "app=1; Path=/".parse().unwrap());
     response.headers_mut().insert("x-medeclipse-release", "forged".parse().unwrap());
     Ok(response)
+}
+
+/// Returns what this replica is told to do; the others of its service are told to be well.
+fn told<'p>(path: &'p str, name: &str) -> &'p str {
+    let Some(rest) = path.strip_prefix("/on/") else { return path };
+    let (named, _) = rest.split_once('/').unwrap();
+    if named == name { &rest[named.len()..] } else { "/" }
 }
 
 fn grpc_answer(path: &str) -> Response<Body> {
