@@ -9,6 +9,7 @@ use rollout::machine::{EdgeWorld, ReplicaWorld, State, World};
 use rollout::names::{Millis, ReplicaId, Revision, Target};
 use rollout::release::Health;
 use rollout::routes::RouteTable;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// Between looks while a replica starts: nobody tells when it listens.
 const STARTING_EVERY: Millis = Millis(20);
@@ -99,6 +100,30 @@ fn replica(seen: &ObservedReplica, in_flight: u64, answers: Answers) -> ReplicaW
         failing: answers.failing,
         in_flight,
         exited,
+    }
+}
+
+/// Remembers since when replicas have been starting, by the looker's own clock: that of their launch may have been set.
+#[derive(Debug, Default)]
+pub struct Starting(BTreeMap<ReplicaId, Millis>);
+
+impl Starting {
+    /// Returns the replicas of what serves that have not listened within their time: they never will, and are replaced
+    /// like those that fail. A candidate's have a rule of their own (`never ready`).
+    pub fn late(&mut self, observed: &Observed, state: &State, now: Millis) -> BTreeSet<ReplicaId> {
+        let starting = || observed.replicas.iter().filter(|seen| seen.state == ReplicaState::Starting);
+        self.0.retain(|id, _| starting().any(|seen| seen.replica == *id));
+        let hot = state.hot.iter().map(|hot| &hot.placed);
+        let serving: Vec<_> = state.stable.iter().chain(hot).collect();
+        let mut late = BTreeSet::new();
+        for seen in starting() {
+            let since = *self.0.entry(seen.replica.clone()).or_insert(now);
+            let placed = serving.iter().find(|placed| placed.revision == seen.revision);
+            if placed.is_some_and(|placed| now.since(since) >= placed.spec.health.start) {
+                late.insert(seen.replica.clone());
+            }
+        }
+        late
     }
 }
 

@@ -4,8 +4,8 @@
 use crate::clock::Clock;
 use crate::edge_link::EdgeLink;
 use crate::executor::{SharedBoard, locked};
-use crate::probe::Probes;
-use crate::sight::{Seen, assemble, health, look_every, routed};
+use crate::probe::{Answers, Probes};
+use crate::sight::{Seen, Starting, assemble, health, look_every, routed};
 use drivers::platform::Platform;
 use manifest::edge::EdgeState;
 use rollout::change::Observed;
@@ -34,12 +34,19 @@ pub struct Watcher<P> {
     pub poke: Arc<Notify>,
 }
 
+/// What earlier looks have left.
+#[derive(Default)]
+struct Known {
+    observed: Option<Observed>,
+    starting: Starting,
+}
+
 impl<P: Platform> Watcher<P> {
     /// Looks until nobody wants to know any more.
     pub async fn run(self) {
         let mut probes = Probes::new(self.poke.clone());
         let mut looks = 0;
-        let mut known = None;
+        let mut known = Known::default();
         while !self.seen.is_closed() {
             let look_began = self.clock.now();
             let sight = self.look(&mut probes, &mut known).await;
@@ -59,10 +66,10 @@ impl<P: Platform> Watcher<P> {
     }
 
     /// Returns what the platform says; while it says nothing, what it said last, and true.
-    async fn observe(&self, known: &mut Option<Observed>) -> Option<(Observed, bool)> {
+    async fn observe(&self, known: &mut Known) -> Option<(Observed, bool)> {
         match timeout(OBSERVE_WITHIN, self.platform.observe(&self.target)).await {
             Ok(Ok(observed)) => {
-                *known = Some(observed.clone());
+                known.observed = Some(observed.clone());
                 return Some((observed, false));
             }
             Ok(Err(error)) => crate::log(&format!("cannot look at {}: {error}", self.target)),
@@ -70,23 +77,23 @@ impl<P: Platform> Watcher<P> {
                 crate::log(&format!("cannot look at {}: no answer within {OBSERVE_WITHIN:?}", self.target));
             }
         }
-        known.clone().map(|observed| (observed, true))
+        known.observed.clone().map(|observed| (observed, true))
     }
 
     /// A platform that does not answer hides neither the edge nor the probes: on what they showed before a table arrived,
     /// its opposite would be sent.
-    async fn look(
-        &self,
-        probes: &mut Probes,
-        known: &mut Option<Observed>,
-    ) -> Option<(World, Option<RouteTable>)> {
+    async fn look(&self, probes: &mut Probes, known: &mut Known) -> Option<(World, Option<RouteTable>)> {
         let (observed, stale) = self.observe(known).await?;
         let state = self.state.borrow().clone();
         let edge = self.edge.state().await.ok();
         // What the edge routes to was ready for the engine before this one: a restart must not make it a lost one.
         let routed = edge.as_ref().map(|edge| routed(&self.target, edge)).unwrap_or_default();
         probes.follow(&observed.replicas, |revision| health(&state, revision), |id| routed.contains(id));
-        let answers = |replica: &ReplicaId| probes.answers(replica);
+        let late = known.starting.late(&observed, &state, self.clock.now());
+        let answers = |replica: &ReplicaId| Answers {
+            failing: late.contains(replica) || probes.answers(replica).failing,
+            ..probes.answers(replica)
+        };
         let mut world = assemble(&self.target, observed, edge.as_ref(), answers, &locked(&self.board));
         world.stale = stale;
         if state.wants_proof()

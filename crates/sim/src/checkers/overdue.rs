@@ -160,7 +160,15 @@ impl World {
         let hot = told.hot.as_ref().and_then(|hot| self.ledger.follow.hot_until.get(&hot.placed.revision));
         let idle = told.deployment.is_none() && !self.is_set();
         let late = hot.is_some_and(|until| now > until.plus(SLACK));
-        vec![Overdue::new("a former revision is kept beyond its time", 0, idle && late)]
+        let silent = told.stable.as_ref().filter(|_| !self.is_set()).is_some_and(|stable| {
+            let bound = stable.spec.health.start.plus(SLACK);
+            let mut replicas = self.machines.running(stable.revision);
+            replicas.any(|one| !one.listens(self.now) && self.now.since(one.launched_at) > bound)
+        });
+        vec![
+            Overdue::new("a former revision is kept beyond its time", 0, idle && late),
+            Overdue::new("a replica of stable never listens, and stays", 0, silent && self.sees_all()),
+        ]
     }
 
     fn successor_fails(&self) -> bool {

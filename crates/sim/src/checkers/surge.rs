@@ -1,6 +1,7 @@
 //! Never more replicas than wanted beside those that fail, never a needed one stopped (R27).
 
 use crate::world::World;
+use crate::world::plans::START;
 use rollout::change::Change;
 use rollout::names::{Millis, ReplicaId, Revision};
 
@@ -14,7 +15,12 @@ pub fn launched(world: &World, revision: Revision, asked: u32) -> Option<String>
     if world.now <= world.ledger.misled_until {
         return None;
     }
-    let well = world.machines.running(revision).filter(|replica| replica.is_live(world.now)).count() as u32;
+    // One that has not listened within its time fails like one whose liveness probe says so.
+    let in_time = |since: Millis| world.now.since(since) < START;
+    let well = world.machines.running(revision).filter(|replica| {
+        replica.is_live(world.now) && (replica.listens(world.now) || in_time(replica.launched_at))
+    });
+    let well = well.count() as u32;
     // The stop of one that fails may overtake the launch of the one beside it.
     let most = 2 * world.ledger.replicas_most;
     (well > most)

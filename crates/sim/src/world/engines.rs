@@ -10,7 +10,7 @@ use engine::controller::Controller;
 use engine::journal::{DiskError, JournalError};
 use engine::probe::{Answers, READY, Row};
 use engine::pursuit::{Act, pursue};
-use engine::sight::{Seen, assemble, routed};
+use engine::sight::{Seen, Starting, assemble, routed};
 use rollout::change::{Change, Observed, ReplicaState};
 use rollout::event::{Event, ServedBy};
 use rollout::machine::Fact;
@@ -43,6 +43,7 @@ pub struct Engine {
     /// The last look, after which nothing was left to decide.
     before: Option<woken::Before>,
     observed: Option<Observed>,
+    starting: Starting,
     /// Who answered at the last looks: some answers are late.
     proofs: VecDeque<Option<ServedBy>>,
     /// By how much its clock is off.
@@ -252,7 +253,12 @@ impl World {
             }
         }
         let mine = &mut self.engines[engine];
-        let answers = |id: &ReplicaId| probes.get(id).map(|probe| probe.1).unwrap_or_default();
+        let state = mine.controller.as_ref().map(|controller| &controller.state);
+        let late = state.map(|state| mine.starting.late(&observed, state, began)).unwrap_or_default();
+        let answers = |id: &ReplicaId| {
+            let answers = probes.get(id).map(|probe| probe.1).unwrap_or_default();
+            Answers { failing: late.contains(id) || answers.failing, ..answers }
+        };
         let mut world = assemble(&self.target, observed, edge.as_ref(), answers, &mine.board);
         world.stale = stale;
         mine.probes = probes;
