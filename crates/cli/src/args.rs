@@ -97,6 +97,7 @@ pub enum Verb {
     Replay(commands::replay::Args),
     Logs(commands::logs::Args),
     Simulate(commands::simulate::Args),
+    Lint(commands::lint::Args),
     Doctor(commands::doctor::Args),
     Infra(commands::infra::Args),
     Init(commands::init::Args),

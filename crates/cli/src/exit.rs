@@ -23,7 +23,7 @@ pub const UNREACHABLE: u8 = 7;
 /// Following ended (`--timeout` passed, or Ctrl-C); what was followed goes on.
 pub const DETACHED: u8 = 8;
 
-/// Checks (`doctor`, `replay`, `infra check`) follow linters' habit instead: found something.
+/// Checks (`doctor`, `lint`, `replay`, `infra check`) follow linters' habit instead: found something.
 pub const FINDINGS: u8 = 1;
 /// Checks: could not check.
 pub const COULD_NOT_CHECK: u8 = 2;
@@ -45,7 +45,7 @@ const MEANINGS: [(u8, &str); 9] = [
 pub fn help() -> String {
     let codes: Vec<String> = MEANINGS.iter().map(|(code, meaning)| format!("  {code}  {meaning}")).collect();
     format!(
-        "Exit codes (`doctor`, `replay`, `infra check`: 0 clean, 1 findings, 2 could not check):\n{}",
+        "Exit codes (`doctor`, `lint`, `replay`, `infra check`: 0 clean, 1 findings, 2 could not check):\n{}",
         codes.join("\n")
     )
 }

@@ -60,6 +60,11 @@ pub fn date_time(at: Millis) -> String {
     text.split('.').next().unwrap_or(&text).replace('T', " ")
 }
 
+/// Writes today's date, UTC: `2026-11-22`.
+pub fn today() -> String {
+    date_time(now()).chars().take(10).collect()
+}
+
 /// Writes the time of day of a moment, UTC: `10:00:00`.
 pub fn clock(at: Millis) -> String {
     let text = date_time(at);

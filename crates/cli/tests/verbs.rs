@@ -14,7 +14,7 @@ use fake_engine::Request;
 use place::{MANIFEST, Place, paths};
 use rollout::event::Outcome;
 
-const VERBS: [&str; 22] = [
+const VERBS: [&str; 23] = [
     "up",
     "down",
     "upgrade",
@@ -34,6 +34,7 @@ const VERBS: [&str; 22] = [
     "logs",
     "simulate",
     "infra",
+    "lint",
     "doctor",
     "init",
     "completions",

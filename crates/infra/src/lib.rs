@@ -13,3 +13,4 @@ pub mod model;
 pub mod render;
 pub mod schema;
 pub mod tree;
+pub mod waiver;

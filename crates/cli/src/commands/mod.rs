@@ -10,6 +10,7 @@ pub mod history;
 pub mod infra;
 pub mod init;
 pub mod internal;
+pub mod lint;
 pub mod load;
 pub mod logs;
 pub mod maintenance;
@@ -45,6 +46,7 @@ pub async fn run(verb: Verb, context: &Context) -> Result<u8, Failure> {
         Verb::History(args) => history::run(args, context).await,
         Verb::Explain(args) => explain::run(args, context).await,
         Verb::Replay(args) => replay::run(&args, context),
+        Verb::Lint(args) => lint::run(&args, context),
         Verb::Logs(args) => logs::run(args, context).await,
         Verb::Plan(args) => plan::run(args, context).await,
         Verb::Simulate(args) => simulate::run(args, context).await,
