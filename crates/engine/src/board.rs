@@ -84,7 +84,13 @@ impl Board {
     pub fn claim_change(&mut self, change: &Change, now: Millis) -> Option<Claim> {
         let claim = self.claim(name(change), now)?;
         if let Change::Stop { replicas, .. } = change {
-            self.stopping.insert(claim.name.clone(), (replicas.clone(), Stop::UnderWay));
+            // Asked for again because a stale look still shows them: what is gone is gone, whatever comes of it now.
+            let is_made = self.stopping.get(&claim.name).is_some_and(|(known, stop)| {
+                *stop == Stop::Made && replicas.iter().all(|replica| known.contains(replica))
+            });
+            if !is_made {
+                self.stopping.insert(claim.name.clone(), (replicas.clone(), Stop::UnderWay));
+            }
         }
         Some(claim)
     }
@@ -161,6 +167,7 @@ impl Board {
     /// None: it was not made.
     fn stop_ended(&mut self, name: &str, how: Option<Stop>) {
         match (self.stopping.get_mut(name), how) {
+            (Some((_, Stop::Made)), _) => {}
             (Some((_, stop)), Some(how)) => *stop = how,
             (Some(_), None) => drop(self.stopping.remove(name)),
             (None, _) => {}

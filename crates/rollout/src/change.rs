@@ -174,7 +174,8 @@ fn stop(revision: Revision, presence: &Presence, wanted: Option<&Wanted>, world:
         stops.push(Change::Stop { revision, replicas: ended, grace: AT_ONCE });
     }
     let Some(wanted) = wanted else {
-        if presence.running().next().is_some() && presence.running().all(|(id, _)| unrouted(id)) {
+        // Also one that ended: with the revision its port would go, and requests may still be sent there.
+        if presence.running().next().is_some() && presence.replicas.keys().all(unrouted) {
             stops.push(Change::Remove { revision, grace: REMOVE_GRACE });
         }
         return stops;

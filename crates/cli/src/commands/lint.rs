@@ -22,7 +22,7 @@ const SCRIPT_BYTES_MAX: u64 = 256 << 10;
 
 /// Find what contradicts itself, or another file, in Terraform, task definitions, Dockerfiles, compose files, workflows and scripts.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Examples:\n  medeclipse lint .\n  medeclipse lint . --format sarif > lint.sarif\n  \
+#[command(after_help = "Example: medeclipse lint .\n  medeclipse lint . --format sarif > lint.sarif\n  \
     medeclipse lint . --baseline lint.json --write-baseline\n  medeclipse lint --explain probe/program-missing\n\n\
     Exit code 0: nothing at or above --fail-on; 1: findings; 2: something could not be read.")]
 pub struct Args {

@@ -76,7 +76,11 @@ pub fn check(
             let (there, needed) = (candidate.arm.replicas.len() as u32, claimed.needed(candidate.weight));
             (there < needed).then(|| format!("{} for {there} of {needed} replicas", candidate.weight))
         }
-        (None, Some(_)) if claimed.returning => {
+        (None, Some(was)) if claimed.returning => {
+            if routes.stable.as_ref().is_some_and(|arm| arm.revision == was.arm.revision) {
+                // It has been promoted since: what goes back is another one.
+                return None;
+            }
             let there = routes.stable.as_ref().map_or(0, |arm| arm.replicas.len() as u32);
             let excused = claimed.waited >= PATIENCE || claimed.candidate_ready == 0;
             (there < claimed.full && !excused)

@@ -10,7 +10,8 @@ pub const NAME: &str = "never_a_request_to_a_replica_that_is_gone";
 /// Looks at what is stopped.
 pub fn stopped(world: &World, change: &Change) -> Option<String> {
     // A disk that has lost what it had promised to keep has lost that the number was taken.
-    if world.now <= world.ledger.forgetful_until {
+    let forgotten = matches!(change, Change::Remove { revision, .. } if world.is_forgotten(*revision));
+    if world.now <= world.ledger.forgetful_until || forgotten {
         return None;
     }
     let routed = |id: &rollout::names::ReplicaId| world.edge.routes_to(id);
@@ -30,6 +31,9 @@ pub fn stopped(world: &World, change: &Change) -> Option<String> {
 
 /// Looks at a table the edge has taken.
 pub fn accepted(world: &World, routes: Option<&RouteTable>) -> Option<String> {
+    if world.now <= world.ledger.forgetful_until {
+        return None;
+    }
     let ends = routes.into_iter().flat_map(RouteTable::arms).flat_map(|arm| &arm.replicas);
     let gone = ends.into_iter().find(|end| world.machines.find(&end.replica).is_none())?;
     Some(format!("the edge was told to route to {}, which is gone", gone.replica))
@@ -37,6 +41,9 @@ pub fn accepted(world: &World, routes: Option<&RouteTable>) -> Option<String> {
 
 /// Looks at where the requests of a second go.
 pub fn routed(world: &World, routes: &RouteTable) -> Option<String> {
+    if world.now <= world.ledger.forgetful_until {
+        return None;
+    }
     let mut ends = routes.arms().flat_map(|arm| &arm.replicas);
     let gone = ends.find(|end| world.machines.find(&end.replica).is_none())?;
     Some(format!("requests go to {}, which is gone", gone.replica))

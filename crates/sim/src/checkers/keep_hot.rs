@@ -10,7 +10,8 @@ pub const NAME: &str = "stable_stays_until_keep_hot_ends";
 pub fn check(world: &World, change: &Change) -> Option<String> {
     let Change::Remove { revision, .. } = change else { return None };
     // A disk that has lost what it had promised to keep has lost why this was asked for.
-    let is_kept = world.now > world.ledger.forgetful_until && world.ledger.is_kept(*revision);
+    let knows = world.now > world.ledger.forgetful_until && !world.is_forgotten(*revision);
+    let is_kept = knows && world.ledger.is_kept(*revision);
     is_kept.then(|| format!("revision {revision} was removed and is needed"))
 }
 

@@ -74,6 +74,14 @@ impl Ledger {
         candidate.chain(hot).chain(&self.told.stable).any(|placed| number_of(placed) == release)
     }
 
+    /// Returns the release that has this number.
+    pub fn release_of(&self, revision: Revision) -> Option<u8> {
+        let candidate = self.told.deployment.iter().map(|running| &running.candidate);
+        let hot = self.told.hot.iter().map(|hot| &hot.placed);
+        let placed = candidate.chain(hot).chain(&self.told.stable).find(|placed| placed.revision == revision);
+        placed.map(number_of)
+    }
+
     pub fn is_kept(&self, revision: Revision) -> bool {
         let candidate = self.told.deployment.iter().map(|running| &running.candidate);
         let hot = self.told.hot.iter().map(|hot| &hot.placed);

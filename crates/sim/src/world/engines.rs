@@ -108,6 +108,14 @@ impl World {
         self.plan(back_after, Coming::Open { engine });
     }
 
+    /// Promises to lead on, or takes the lease that could not be taken before.
+    pub(super) fn renew(&mut self, engine: usize) {
+        let now = self.clock(engine);
+        let Some(controller) = &mut self.engines[engine].controller else { return };
+        let failed = controller.renew(now).err();
+        self.written(engine, failed);
+    }
+
     /// Takes one fact in.
     pub(super) fn step(&mut self, engine: usize, fact: &Fact) {
         let now = self.clock(engine);

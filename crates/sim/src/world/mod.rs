@@ -356,6 +356,13 @@ impl World {
         self.wall != 0
     }
 
+    /// Tells whether replicas run under this number that belong to a release whose deployment the disk has forgotten.
+    pub(crate) fn is_forgotten(&self, revision: rollout::names::Revision) -> bool {
+        let release = self.ledger.release_of(revision);
+        let mut running = self.machines.running(revision);
+        running.any(|replica| release.is_some_and(|release| release != replica.release))
+    }
+
     /// Tells whether probes are answered wrongly.
     pub(crate) fn is_unready(&self) -> bool {
         self.is_before(self.faults.unready_until.plus(PROBES_FORGET))
@@ -371,7 +378,9 @@ impl World {
     /// Tells whether what an engine sees is what there is, and what it sends arrives.
     pub(crate) fn sees_all(&self) -> bool {
         let faults = &self.faults;
-        let until = [faults.mute_until, faults.silent_until, faults.lag_until];
+        // What could not be written when it was seen may not be seen again.
+        let disk = faults.full_until.max(faults.read_only_until).plus(PROBES_FORGET);
+        let until = [faults.mute_until, faults.silent_until, faults.lag_until, disk];
         self.has_able_owner()
             && self.edge_is_reachable()
             && self.now > self.ledger.misled_until

@@ -54,7 +54,10 @@ impl World {
                 let until = self.now.plus(Millis(u64::from(second)));
                 faults.check_fails.insert(fates(first), until);
             }
-            Kind::TaskFails => drop(faults.task_fails.insert((first, fates(second)), ())),
+            Kind::TaskFails => {
+                faults.task_fails.insert((first, fates(second)), ());
+                self.ledger.odd.insert(fates(second));
+            }
             Kind::TaskLate => drop(faults.task_late.insert(first, Millis(u64::from(second)))),
             Kind::DiskFull => {
                 faults.full_until = until;
@@ -194,13 +197,18 @@ impl World {
         {
             *there = row;
         }
-        let lost = std::mem::take(&mut self.faults.lost);
         let nobody = (0..super::ENGINES).all(|engine| self.engines[engine].controller.is_none());
         if nobody {
+            let lost = std::mem::take(&mut self.faults.lost);
             {
                 let mut platter = self.platter.borrow_mut();
-                let next = platter.rows.last().map_or(0, |row| row.seq) + 1;
-                if lost.first().is_some_and(|row| row.seq == next) {
+                let last = platter.rows.last().map_or(0, |row| row.seq);
+                // Where the edge has seen more than the disk kept, nobody leads until the copy is put back whole.
+                let is_behind = last < self.edge.generation.seq;
+                if let Some(first) = lost.first().map(|row| row.seq)
+                    && (first == last + 1 || is_behind)
+                {
+                    platter.rows.retain(|row| row.seq < first);
                     platter.rows.extend(lost);
                 }
             }

@@ -11,6 +11,8 @@ use std::collections::BTreeMap;
 
 /// The length of a simulated day.
 const DAY_S: u64 = 240;
+/// Engines promise so often to lead on.
+const RENEWED_EVERY_S: u64 = 4;
 /// Every so often a burst of three times the usual comes.
 const BURST_ONE_IN: u64 = 20;
 
@@ -32,6 +34,9 @@ impl World {
                 continue;
             }
             self.probe(engine);
+            if self.now.0 / 1000 % RENEWED_EVERY_S == 0 {
+                self.renew(engine);
+            }
             if self.state(engine).is_some_and(|state| state.is_watching()) {
                 let record = self.record(engine, &counted);
                 self.step(engine, &Fact::Sample(Box::new(record)));
