@@ -107,6 +107,11 @@ impl Board {
         self.stopping.values().flat_map(|(replicas, _)| replicas).cloned().collect()
     }
 
+    /// Tells whether a table is on its way to the edge.
+    pub fn is_publishing(&self) -> bool {
+        matches!(self.busy.get(PUBLISH), Some(None))
+    }
+
     /// Claims the way to the edge for a table; None while another is on its way.
     pub fn claim_publish(&mut self, routes: &RouteTable, now: Millis) -> Option<Claim> {
         let claim = self.claim(PUBLISH.to_owned(), now)?;

@@ -60,7 +60,9 @@ pub fn assemble(
     }
     let ended = observed.tasks.into_iter();
     world.tasks.extend(ended.map(|task| (task.id, task.ended.map(|ended| (ended, task.output)))));
-    world.edge = edge.map(|edge| edge_world(target, edge));
+    // While a table of ours is on its way nobody knows what the edge serves from: what it shows may be a table of the leader
+    // before, and ours the opposite of it.
+    world.edge = edge.filter(|_| !board.is_publishing()).map(|edge| edge_world(target, edge));
     world
 }
 

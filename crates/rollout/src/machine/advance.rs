@@ -70,9 +70,7 @@ impl State {
         let weight = running.settings.weight_of(step);
         let edge = world.edge.as_ref()?;
         let revision = running.candidate.revision;
-        // A table of an earlier leader may still be followed by ours, which says something else.
-        let is_ours = edge.generation.epoch >= self.epoch;
-        (is_ours && edge.candidate == Some((revision, weight))).then_some(Event::TrafficShifted {
+        (edge.candidate == Some((revision, weight))).then_some(Event::TrafficShifted {
             revision,
             weight,
             generation: edge.generation,
@@ -106,8 +104,7 @@ impl State {
     fn promoted(&self, running: &Deployment, world: &World, now: Millis) -> Option<Event> {
         let hook_is_over =
             !running.waits_for_after_hook() || running.phase_clock.elapsed(now) >= self.proof_within();
-        let is_ours = world.edge.as_ref().is_some_and(|edge| edge.generation.epoch >= self.epoch);
-        if !(is_ours && running.shown(world) && hook_is_over) {
+        if !(running.shown(world) && hook_is_over) {
             return None;
         }
         let outcome = if running.proven { Outcome::Promoted } else { Outcome::PromotedUnproven };

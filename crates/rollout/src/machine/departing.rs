@@ -26,13 +26,11 @@ impl State {
             let outcome = outcome_of(why, Outcome::UnprovenReturn);
             return Some(finished(outcome, &World::default(), running.candidate.revision, &reason));
         };
-        // A table from before the return may still be overtaken by one that was on its way to the edge, and so may one of
-        // an earlier leader by ours.
+        // A table from before the return may still be overtaken by one that was on its way to the edge.
         let back = world.edge.as_ref().filter(|edge| {
             edge.stable == Some(stable.revision)
                 && edge.candidate.is_none()
                 && edge.generation >= running.routed_at
-                && edge.generation.epoch >= self.epoch
         });
         if let Some(edge) = back.filter(|_| !returned) {
             return Some(Event::TrafficReturned { revision: stable.revision, generation: edge.generation });
