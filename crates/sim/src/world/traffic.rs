@@ -34,7 +34,7 @@ impl World {
                 continue;
             }
             self.probe(engine);
-            if self.now.0 / 1000 % RENEWED_EVERY_S == 0 {
+            if (self.now.0 / 1000).is_multiple_of(RENEWED_EVERY_S) {
                 self.renew(engine);
             }
             if self.state(engine).is_some_and(|state| state.is_watching()) {
