@@ -4,7 +4,7 @@
 use crate::clock::Clock;
 use crate::edge_link::EdgeLink;
 use crate::executor::{SharedBoard, locked};
-use crate::probe::{Answers, Probes};
+use crate::probe::Probes;
 use crate::sight::{Seen, Starting, assemble, health, look_every, routed};
 use drivers::platform::Platform;
 use manifest::edge::EdgeState;
@@ -90,10 +90,7 @@ impl<P: Platform> Watcher<P> {
         let routed = edge.as_ref().map(|edge| routed(&self.target, edge)).unwrap_or_default();
         probes.follow(&observed.replicas, |revision| health(&state, revision), |id| routed.contains(id));
         let late = known.starting.late(&observed, &state, self.clock.now());
-        let answers = |replica: &ReplicaId| Answers {
-            failing: late.contains(replica) || probes.answers(replica).failing,
-            ..probes.answers(replica)
-        };
+        let answers = |replica: &ReplicaId| probes.answers(replica).or_late(late.contains(replica));
         let mut world = assemble(&self.target, observed, edge.as_ref(), answers, &locked(&self.board));
         world.stale = stale;
         if state.wants_proof()

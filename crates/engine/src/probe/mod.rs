@@ -26,6 +26,13 @@ pub struct Answers {
     pub failing: bool,
 }
 
+impl Answers {
+    /// Returns what is said of a replica that has not listened within its time, if it `is_late`: it fails.
+    pub fn or_late(self, is_late: bool) -> Self {
+        Self { failing: self.failing || is_late, ..self }
+    }
+}
+
 /// What is said of a replica as soon as it has been ready once.
 pub const READY: Answers = Answers { ready: true, faltering: false, failing: false };
 

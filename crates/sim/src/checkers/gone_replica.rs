@@ -3,6 +3,7 @@
 
 use crate::world::World;
 use rollout::change::Change;
+use rollout::names::ReplicaId;
 use rollout::routes::RouteTable;
 
 pub const NAME: &str = "never_a_request_to_a_replica_that_is_gone";
@@ -14,7 +15,7 @@ pub fn stopped(world: &World, change: &Change) -> Option<String> {
     if world.now <= world.ledger.forgetful_until || forgotten {
         return None;
     }
-    let routed = |id: &rollout::names::ReplicaId| world.edge.routes_to(id);
+    let routed = |id: &ReplicaId| world.edge.routes_to(id);
     match change {
         Change::Stop { replicas, .. } => replicas
             .iter()
@@ -31,20 +32,21 @@ pub fn stopped(world: &World, change: &Change) -> Option<String> {
 
 /// Looks at a table the edge has taken.
 pub fn accepted(world: &World, routes: Option<&RouteTable>) -> Option<String> {
-    if world.now <= world.ledger.forgetful_until {
-        return None;
-    }
-    let ends = routes.into_iter().flat_map(RouteTable::arms).flat_map(|arm| &arm.replicas);
-    let gone = ends.into_iter().find(|end| world.machines.find(&end.replica).is_none())?;
-    Some(format!("the edge was told to route to {}, which is gone", gone.replica))
+    let gone = gone_of(world, routes?)?;
+    Some(format!("the edge was told to route to {gone}, which is gone"))
 }
 
 /// Looks at where the requests of a second go.
 pub fn routed(world: &World, routes: &RouteTable) -> Option<String> {
+    let gone = gone_of(world, routes)?;
+    Some(format!("requests go to {gone}, which is gone"))
+}
+
+/// Returns a replica of the table that does not exist.
+fn gone_of<'a>(world: &World, routes: &'a RouteTable) -> Option<&'a ReplicaId> {
     if world.now <= world.ledger.forgetful_until {
         return None;
     }
-    let mut ends = routes.arms().flat_map(|arm| &arm.replicas);
-    let gone = ends.find(|end| world.machines.find(&end.replica).is_none())?;
-    Some(format!("requests go to {}, which is gone", gone.replica))
+    let mut ends = routes.arms().flat_map(|arm| &arm.replicas).map(|end| &end.replica);
+    ends.find(|id| world.machines.find(id).is_none())
 }

@@ -120,13 +120,10 @@ impl World {
         let loop_from = if replicas == 1 { 2 } else { replicas.max(3) };
         let exits = follow.exits(candidate, self.now_by_owner());
         let worse = judged && weighs && running.judge.verdict().word == VerdictWord::Worse;
-        let lost = weighs
-            && !follow.held
-            && !self.listens(candidate)
-            && self.serves_all(told.stable.as_ref().map(|it| it.revision));
+        let carries = self.serves_all(told.stable.as_ref().map(|stable| stable.revision));
+        let lost = weighs && !follow.held && !self.listens(candidate) && carries;
         let refused = self.refused() == Some(candidate) && !running.launched;
         let returning = matches!(running.phase, Phase::Returning { returned: false, .. });
-        let carries = self.serves_all(told.stable.as_ref().map(|stable| stable.revision));
         vec![
             Overdue::new("the judge has called the candidate worse, and it stays", 3, worse),
             Overdue::new(

@@ -264,8 +264,7 @@ impl World {
         let state = mine.controller.as_ref().map(|controller| &controller.state);
         let late = state.map(|state| mine.starting.late(&observed, state, began)).unwrap_or_default();
         let answers = |id: &ReplicaId| {
-            let answers = probes.get(id).map(|probe| probe.1).unwrap_or_default();
-            Answers { failing: late.contains(id) || answers.failing, ..answers }
+            probes.get(id).map(|probe| probe.1).unwrap_or_default().or_late(late.contains(id))
         };
         let mut world = assemble(&self.target, observed, edge.as_ref(), answers, &mine.board);
         world.stale = stale;
