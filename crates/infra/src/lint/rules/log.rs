@@ -4,6 +4,7 @@ use super::{Out, Rule};
 use crate::finding::Severity;
 use crate::lint::doc::Node;
 use crate::lint::facts::container::Container;
+use crate::lint::facts::image::fixed;
 use crate::lint::graph::Match;
 
 pub const RULES: &[Rule] = &[
@@ -32,6 +33,9 @@ pub const RULES: &[Rule] = &[
         check: retention,
     },
 ];
+
+/// Six months: what the CNIL asks for at least (2021-122).
+const TRACES_DAYS_MIN: u32 = 180;
 
 fn group_missing(out: &mut Out<'_>) {
     let groups = out.graph.named("aws_cloudwatch_log_group", "name");
@@ -109,6 +113,23 @@ fn create_not_allowed(out: &mut Out<'_>) {
     }
 }
 
+/// Words in a group's name that say it holds figures or what a machine does, and not who accessed what.
+const NO_TRACES: &[&str] = &[
+    "debug",
+    "insights",
+    "dev",
+    "lambda",
+    "build",
+    "upgrade",
+    "slow",
+    "engine",
+    "elasticache",
+    "cache",
+    "redis",
+    "performance",
+    "metrics",
+];
+
 fn retention(out: &mut Out<'_>) {
     for group in out.graph.resources("aws_cloudwatch_log_group") {
         match group.block.get("retention_in_days") {
@@ -117,19 +138,13 @@ fn retention(out: &mut Out<'_>) {
                     .severity(Severity::Medium);
             }
             Some(node) => {
-                let Some(days) = out
-                    .graph
-                    .scope(group.module)
-                    .value(node)
-                    .known()
-                    .and_then(|text| text.parse::<u32>().ok())
-                else {
+                let scope = out.graph.scope(group.module);
+                let Some(days) = scope.value(node).known().and_then(|text| text.parse::<u32>().ok()) else {
                     continue;
                 };
-                let debug = ["debug", "insights", "dev", "lambda", "build"]
-                    .iter()
-                    .any(|word| group.name().contains(word));
-                if days > 0 && days < 180 && !debug {
+                let name = group.block.get("name").map_or_else(String::new, |name| fixed(&scope.value(name)));
+                let says = |word: &&str| group.name().contains(*word) || name.contains(*word);
+                if days > 0 && days < TRACES_DAYS_MIN && !NO_TRACES.iter().any(says) {
                     let applies = writes_to(out, group.name()).unwrap_or(group.head());
                     out.say(node.at, format!("`{}` keeps traces for {days} days only", group.address()))
                         .against(applies, "the traces of what runs here")

@@ -36,7 +36,7 @@ pub const RULES: &[Rule] = &[
     Rule {
         id: "probe/timing",
         severity: Severity::High,
-        says: "A check ends before the next one begins.",
+        says: "A check may take less time than lies between two of them.",
         why: "With a timeout of the interval or more, a hanging check is found late or never; ECS and balancers refuse some such values.",
         instead: "a timeout well below the interval",
         check: timing,
@@ -352,7 +352,9 @@ fn timing(out: &mut Out<'_>) {
         if timeout >= interval {
             out.say(
                 timeout_at,
-                format!("the check may take {timeout} s, but begins anew every {interval} s"),
+                format!(
+                    "the check may take {timeout} s, which is not less than the {interval} s between checks"
+                ),
             )
             .against(interval_at, format!("every {interval} s"));
         }
