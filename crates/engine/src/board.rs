@@ -29,6 +29,8 @@ pub struct Board {
     sent: Sent,
     /// Replicas that were told to stop, by the name of the change.
     stopping: BTreeMap<String, (Vec<ReplicaId>, Stop)>,
+    /// The newest epoch in whose name the platform refused a change.
+    fenced_by: u64,
 }
 
 /// How far a stop is.
@@ -162,11 +164,24 @@ impl Board {
         }
         // Two changes of this engine may overtake each other; the one left behind is asked for again, as of now.
         let overtaken = matches!(error, PlatformError::Stale { .. });
+        self.fenced(error);
         let name = claim.name.clone();
         let pause = self.failed(claim, if overtaken { OVERTAKEN_FIRST } else { BACKOFF_FIRST }, now);
         let unknown = matches!(error, PlatformError::Unreachable { .. });
         self.stop_ended(&name, unknown.then_some(Stop::Unknown { until: now.plus(pause) }));
         Some(pause)
+    }
+
+    /// Takes in for whom the platform refused something.
+    pub fn fenced(&mut self, error: &PlatformError) {
+        if let PlatformError::Stale { newest, .. } = error {
+            self.fenced_by = self.fenced_by.max(newest.epoch);
+        }
+    }
+
+    /// Returns the newest epoch in whose name the platform refused a change; 0: never.
+    pub fn fenced_by(&self) -> u64 {
+        self.fenced_by
     }
 
     /// None: it was not made.

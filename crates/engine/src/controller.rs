@@ -177,7 +177,7 @@ impl<D: Disk> Controller<D> {
             tries += 1;
             match self.journal.take(seen.as_ref(), &lease, &engine(), now) {
                 Ok(record) => {
-                    self.taken = true;
+                    (self.taken, self.written) = (true, lease.epoch);
                     return Ok(Ok(self.follow(record)));
                 }
                 Err(JournalError { source: DiskError::Moved, .. }) if tries < TAKE_MAX => {}
@@ -201,6 +201,19 @@ impl<D: Disk> Controller<D> {
         }
         let path = self.state.target.to_string();
         Err(JournalError { path, source: DiskError::Lost(self.journal.lease()?) })
+    }
+
+    /// Takes the lease again, under a newer epoch, when the edge or the platform has `seen` one that is newer than ours: an
+    /// engine that took over could write nothing, but fenced them, and they would refuse the owner of the lease for ever.
+    /// One that could not write either does not: two of them would outrank each other without end.
+    pub fn outrank(&mut self, seen: u64, now: Millis) -> Result<Option<EventRecord>, JournalError> {
+        if !self.taken || seen <= self.state.epoch {
+            return Ok(None);
+        }
+        self.accepted = self.accepted.max(seen);
+        let (owner, epoch) = (self.owner.clone(), self.written);
+        self.take_if(now, |lease| lease.is_some_and(|lease| lease.owner == owner && lease.epoch == epoch))
+            .map(Some)
     }
 
     /// Gives the lease back, so that nobody waits for it. Nothing is written any more after that.
@@ -264,16 +277,25 @@ impl<D: Disk> Controller<D> {
 
     /// Takes the lease that could not be taken when the target was opened, unless another one has by now.
     fn take_late(&mut self, now: Millis) -> Result<EventRecord, JournalError> {
+        let judged = self.judged.clone();
+        self.take_if(now, |lease| lease == judged.as_ref())
+    }
+
+    /// Takes the lease if it still is as it should be; else another one leads.
+    fn take_if(
+        &mut self,
+        now: Millis,
+        may_take: impl Fn(Option<&Lease>) -> bool,
+    ) -> Result<EventRecord, JournalError> {
         let path = self.state.target.to_string();
         let broken = |damage: Damage| JournalError {
             path: path.clone(),
             source: DiskError::Other(damage.to_string()),
         };
-        let judged = self.judged.clone();
-        let mut unchanged = |lease: Option<&Lease>| {
-            if lease == judged.as_ref() { Standing::Free } else { Standing::Held { free_at: now } }
+        let mut judge = |lease: Option<&Lease>| {
+            if may_take(lease) { Standing::Free } else { Standing::Held { free_at: now } }
         };
-        self.take(now, &mut unchanged).map_err(broken)?.map_err(|error| match error {
+        self.take(now, &mut judge).map_err(broken)?.map_err(|error| match error {
             NotTaken::Held { lease, .. } => JournalError { path, source: DiskError::Lost(lease) },
             NotTaken::Journal(error) => error,
         })

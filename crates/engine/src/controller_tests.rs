@@ -193,3 +193,30 @@ proptest! {
         }
     }
 }
+
+#[test]
+fn o11_an_owner_outranks_an_epoch_that_was_never_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut owner = lead(folder.path(), "a", 1000);
+
+    let outranked = owner.outrank(4, Millis(2000)).unwrap().map(|record| record.event);
+    let again = owner.outrank(4, Millis(3000)).unwrap();
+    scale(&mut owner, 3, 4000).unwrap();
+    owner.renew(Millis(5000)).unwrap();
+
+    assert_eq!(outranked, Some(Event::LeaseTaken { epoch: 5, owner: "a".to_owned() }));
+    assert_eq!((again, owner.state.epoch), (None, 5));
+    assert_eq!(lease(folder.path()), Lease { epoch: 5, owner: "a".to_owned(), until: Millis(14_000) });
+}
+
+#[test]
+fn o11_an_owner_that_was_passed_over_outranks_nobody() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut zombie = lead(folder.path(), "a", 1000);
+    lead(folder.path(), "b", 2000);
+
+    let refused = zombie.outrank(4, Millis(3000)).unwrap_err();
+
+    assert!(refused.is_loss());
+    assert_eq!((lease(folder.path()).owner.as_str(), lease(folder.path()).epoch), ("b", 2));
+}

@@ -19,6 +19,7 @@ use rollout::names::{Actor, Millis};
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 
 /// Messages waiting for a target; more senders wait, samples are dropped and count as missing.
 pub const MAILBOX_MAX: usize = 256;
@@ -26,6 +27,8 @@ pub const MAILBOX_MAX: usize = 256;
 const WAKE_AT_LEAST: Duration = Duration::from_secs(5);
 /// A renewal that failed is tried again after this, or sooner where leases are short.
 const RENEW_AGAIN: Millis = Millis::seconds(1);
+/// A platform that takes longer to keep others out is asked by the first change again.
+const FENCE_WITHIN: Duration = Duration::from_secs(10);
 
 /// What a target can be told.
 pub enum Message {
@@ -74,6 +77,8 @@ pub struct Life<P> {
     pub renew_at: Millis,
     /// The last renewal failed; said once.
     pub is_unrenewed: bool,
+    /// What was seen before is not acted on.
+    pub fenced_at: Millis,
     /// Another one leads: says who.
     pub lost: Option<JournalError>,
     /// When a decision was last taken.
@@ -112,6 +117,7 @@ impl<P: Platform> Life<P> {
             };
             // First of all: one that was stopped for long may lead no more, and would act on what was.
             self.renew();
+            self.outrank().await;
             if let Some(message) = message {
                 self.take(message);
             }
@@ -145,6 +151,33 @@ impl<P: Platform> Life<P> {
                 }
             }
         }
+    }
+
+    /// Takes the lease again, when the edge or the platform refuses what is asked for under its epoch. What was seen before
+    /// the platform is fenced anew is not acted on: the other one may still have changed it.
+    async fn outrank(&mut self) {
+        let by_edge = self.seen.borrow().world.edge.as_ref().map_or(0, |edge| edge.generation.epoch);
+        let seen = by_edge.max(locked(&self.executor.board).fenced_by());
+        let now = self.clock.now();
+        let record = match tokio::task::block_in_place(|| self.controller.outrank(seen, now)) {
+            Ok(Some(record)) => record,
+            Ok(None) => return,
+            Err(error) => return self.failed(error),
+        };
+        self.publish_state(&[record]);
+        let Executor { target, platform, poke, .. } = &self.executor;
+        let generation = self.controller.state.generation();
+        crate::log(&format!(
+            "{target}: epoch {seen} was here and wrote nothing: leading on as of {generation}"
+        ));
+        match timeout(FENCE_WITHIN, platform.fence(target, generation)).await {
+            Ok(Ok(())) => {}
+            // The first change does the same, and is asked for again until it is made.
+            Ok(Err(error)) => crate::log(&format!("{target}: cannot keep other engines out yet: {error}")),
+            Err(_) => crate::log(&format!("{target}: the platform gave no answer within {FENCE_WITHIN:?}")),
+        }
+        self.fenced_at = self.clock.now().plus(Millis(1));
+        poke.notify_one();
     }
 
     /// Gives the lease back and closes the journal: after a `down`, it is one whole file.
@@ -215,7 +248,7 @@ impl<P: Platform> Life<P> {
     fn decide(&mut self) {
         self.decided_at = self.clock.now();
         let seen = self.seen.borrow().clone();
-        if seen.look > 0 {
+        if self.may_act_on(&seen) {
             self.step(&Fact::World(Box::new(seen.world)));
         }
     }
@@ -237,11 +270,20 @@ impl<P: Platform> Life<P> {
         records.iter().for_each(&self.tell);
     }
 
+    /// Tells whether somebody has looked since nobody else can change anything any more.
+    fn may_act_on(&self, seen: &Seen) -> bool {
+        seen.began.is_some_and(|began| began >= self.fenced_at)
+    }
+
     /// Begins what differs from what should be.
     fn pursue(&self) {
         let acts = {
+            let seen = self.seen.borrow();
+            if !self.may_act_on(&seen) {
+                return;
+            }
             let mut board = locked(&self.executor.board);
-            pursue(&self.controller.state, &self.seen.borrow(), &mut board, self.clock.now())
+            pursue(&self.controller.state, &seen, &mut board, self.clock.now())
         };
         acts.into_iter().for_each(|act| self.executor.begin(act));
     }

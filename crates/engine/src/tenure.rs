@@ -4,7 +4,7 @@
 use crate::api::wire::ApiError;
 use crate::calibrator::{Calibrator, SECONDS_MAX, Told};
 use crate::controller::{Candidate, Controller, Opened};
-use crate::executor::{Executor, SharedBoard};
+use crate::executor::{Executor, SharedBoard, locked};
 use crate::journal::{Damage, Journal, JournalError, Reader};
 use crate::leader::{Fate, Owner, Standing, Watch, short};
 use crate::lease::Lease;
@@ -15,7 +15,7 @@ use crate::run::{End, Life, MAILBOX_MAX, Message};
 use crate::sight::Seen;
 use crate::targets::{Entry, Handle, Targets, Wakes};
 use crate::watcher::Watcher;
-use drivers::platform::Platform;
+use drivers::platform::{Platform, PlatformError};
 use rollout::judge::ProbeCounts;
 use rollout::machine::State;
 use rollout::names::{Generation, Millis, Target};
@@ -158,7 +158,7 @@ impl<P: Platform + Wakes> Targets<P> {
         let poke = Arc::new(Notify::new());
         let board = SharedBoard::default();
         let heads = self.heads.clone();
-        let generation = controller.state.generation();
+        let (generation, fenced) = (controller.state.generation(), board.clone());
         let before = controller.judged().cloned();
         let life = Life {
             controller,
@@ -178,6 +178,7 @@ impl<P: Platform + Wakes> Targets<P> {
             until: until_sender,
             renew_at: now.plus(self.terms.renew_every()),
             is_unrenewed: false,
+            fenced_at: Millis(0),
             lost: None,
             decided_at: Millis(0),
             probed: ProbeCounts::default(),
@@ -195,7 +196,9 @@ impl<P: Platform + Wakes> Targets<P> {
         };
         let (targets, of) = (self.clone(), target.clone());
         tokio::spawn(async move {
-            fence(&*targets.platform, &of, generation, before.as_ref()).await;
+            if let Err(error) = fence(&*targets.platform, &of, generation, before.as_ref()).await {
+                locked(&fenced).fenced(&error);
+            }
             tokio::spawn(watcher.run());
             if let End::Lost(error) = life.run().await {
                 tokio::task::block_in_place(|| targets.lost(of, &error));
@@ -256,14 +259,20 @@ impl<P: Platform + Wakes> Targets<P> {
 }
 
 /// Has the platform refuse what an earlier leader may still be doing, before anything is looked at.
-async fn fence<P: Platform>(platform: &P, target: &Target, at: Generation, before: Option<&Lease>) {
-    let Err(error) = platform.fence(target, at).await else { return };
+async fn fence<P: Platform>(
+    platform: &P,
+    target: &Target,
+    at: Generation,
+    before: Option<&Lease>,
+) -> Result<(), PlatformError> {
+    let Err(error) = platform.fence(target, at).await else { return Ok(()) };
     crate::log(&format!("{target}: cannot keep earlier engines out: {error}"));
     end_who_blocks(target, before);
-    if let Err(error) = platform.fence(target, at).await {
-        // The first change does the same, and is asked for again until it is made.
-        crate::log(&format!("{target}: cannot keep earlier engines out yet: {error}"));
-    }
+    // The first change does the same, and is asked for again until it is made.
+    platform
+        .fence(target, at)
+        .await
+        .inspect_err(|error| crate::log(&format!("{target}: cannot keep earlier engines out yet: {error}")))
 }
 
 /// Ends an owner that was passed over for its silence and was stopped in the middle of a write: its lock on the file

@@ -163,7 +163,7 @@ impl State {
         if at < stage.generation {
             return Err(PlatformError::Stale {
                 what: format!("change {target} as of {at}"),
-                why: format!("it was changed as of {}", stage.generation),
+                newest: stage.generation,
             });
         }
         stage.generation = at;

@@ -41,8 +41,8 @@ pub enum PlatformError {
     Refused { what: String, why: String, next: String },
     /// Something newer has been changed already, by this engine or by one that took over: what was asked may not be
     /// wanted any more. Whoever still wants it asks again, as of now.
-    #[error("{what}: {why}")]
-    Stale { what: String, why: String },
+    #[error("{what}: it was changed as of {newest}")]
+    Stale { what: String, newest: Generation },
     /// Nothing is known: the platform did not answer.
     #[error("{what}: {why}")]
     Unreachable { what: String, why: String },

@@ -63,7 +63,7 @@ impl World {
     }
 
     fn overdue(&self, sees: bool) -> Vec<Overdue> {
-        let mut all = self.kept_too_long();
+        let mut all = self.kept_too_long(sees);
         match &self.ledger.told.deployment {
             Some(running) => {
                 all.push(Overdue::new("a phase has lasted too long", 0, self.outlasts(running)));
@@ -151,7 +151,7 @@ impl World {
     }
 
     /// Returns what should have been let go.
-    fn kept_too_long(&self) -> Vec<Overdue> {
+    fn kept_too_long(&self, sees: bool) -> Vec<Overdue> {
         let told = &self.ledger.told;
         let now = self.now_by_owner();
         let hot = told.hot.as_ref().and_then(|hot| self.ledger.follow.hot_until.get(&hot.placed.revision));
@@ -162,9 +162,11 @@ impl World {
             let mut replicas = self.machines.running(stable.revision);
             replicas.any(|one| !one.listens(self.now) && self.now.since(one.launched_at) > bound)
         });
+        // An order to stop it may be on its way for long.
+        let arrives = self.now > self.ledger.disturbed_until;
         vec![
             Overdue::new("a former revision is kept beyond its time", 0, idle && late),
-            Overdue::new("a replica of stable never listens, and stays", 0, silent && self.sees_all()),
+            Overdue::new("a replica of stable never listens, and stays", 0, sees && arrives && silent),
         ]
     }
 

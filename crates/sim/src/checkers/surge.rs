@@ -63,8 +63,10 @@ pub fn chosen(world: &World, change: &Change) -> Option<String> {
             steady && one.exited.is_none() && since.is_some_and(|since| age(since) > KNOWN_AFTER)
         })
     };
+    // One that has not listened within its time fails, and goes by another stop.
     let never = world.machines.running(*revision).find(|one| {
-        !replicas.contains(&one.id) && !one.listens(world.now) && age(one.launched_at) > Millis(50)
+        let is_starting = (Millis(51)..START).contains(&age(one.launched_at));
+        !replicas.contains(&one.id) && !one.listens(world.now) && is_starting
     });
     let chosen = replicas.iter().find(|id| answers(id))?;
     never.map(|never| format!("{chosen} answers and is stopped, {} never has and stays", never.id))

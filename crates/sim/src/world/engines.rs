@@ -72,10 +72,7 @@ impl World {
         if self.engines[engine].controller.is_some() {
             return;
         }
-        let accepted = self
-            .edge_is_reachable()
-            .then(|| self.edge.table.as_ref().map(|table| table.generation))
-            .flatten();
+        let accepted = self.floor();
         let life = self.engines[engine].life + 1;
         self.engines[engine] = Engine { life, clock: self.wall, ..Engine::default() };
         let disk = Memory { platter: self.platter.clone(), engine };
@@ -98,6 +95,15 @@ impl World {
                 self.plan(RESTARTED_AFTER, Coming::Restore);
             }
         }
+    }
+
+    /// Below which epoch nobody may lead, as far as an engine that opens can see: as `engine/floor` puts it together.
+    fn floor(&self) -> Option<Generation> {
+        let table = self.edge.table.as_ref().filter(|_| self.edge_is_reachable());
+        let accepted = table.map(|table| table.generation).unwrap_or_default();
+        let fenced =
+            if self.is_before(self.faults.unreachable_until) { 0 } else { self.machines.fence.epoch };
+        Some(Generation { epoch: accepted.epoch.max(fenced), ..accepted })
     }
 
     pub(super) fn die(&mut self, engine: usize, back_after: Millis) {
@@ -207,18 +213,25 @@ impl World {
         }
     }
 
-    /// Stands down when the lease has been taken; fences the platform before its first look.
+    /// Stands down when the lease has been taken; outranks whoever could write nothing and fenced the platform; fences it
+    /// before the first look.
     fn still_leads(&mut self, engine: usize) -> bool {
-        let mine = self.generation(engine);
-        let newer = self.platter.borrow().lease.as_ref().is_some_and(|lease| lease.epoch > mine.epoch);
-        if newer {
+        let epoch = self.generation(engine).epoch;
+        if self.platter.borrow().lease.as_ref().is_some_and(|lease| lease.epoch > epoch) {
             self.stand_down(engine);
             return false;
         }
+        let by_edge = self.engines[engine].seen.world.edge.as_ref().map_or(0, |edge| edge.generation.epoch);
+        let seen = by_edge.max(self.engines[engine].board.fenced_by());
+        let now = self.clock(engine);
+        let Some(controller) = &mut self.engines[engine].controller else { return false };
+        let failed = controller.outrank(seen, now).err();
+        self.written(engine, failed);
+        let mine = self.generation(engine);
         if self.machines.fence.epoch < mine.epoch && !self.is_before(self.faults.unreachable_until) {
             self.machines.fence = mine;
         }
-        self.machines.fence.epoch >= mine.epoch
+        self.engines[engine].controller.is_some() && self.machines.fence.epoch >= mine.epoch
     }
 
     fn stand_down(&mut self, engine: usize) {

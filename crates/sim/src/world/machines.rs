@@ -87,7 +87,7 @@ impl Machines {
         if at >= self.fence {
             return Ok(());
         }
-        Err(PlatformError::Stale { what: "change".to_owned(), why: format!("{} was here", self.fence) })
+        Err(PlatformError::Stale { what: "change".to_owned(), newest: self.fence })
     }
 
     pub fn launch(&mut self, revision: Revision, release: u8, until: u32, fate: Fate, now: Millis) -> usize {

@@ -43,10 +43,9 @@ impl Shared {
 
     pub(super) fn enter(&self, target: &Target, at: Generation) -> Result<Pass, PlatformError> {
         Pass::enter(&self.layout.target(target), at).map_err(|shut| match shut {
-            Shut::Newer(newest) => PlatformError::Stale {
-                what: format!("change {target} as of {at}"),
-                why: format!("it was changed as of {newest}"),
-            },
+            Shut::Newer(newest) => {
+                PlatformError::Stale { what: format!("change {target} as of {at}"), newest }
+            }
             Shut::Io(error) => cannot(&format!("change {target}"), &error),
         })
     }
