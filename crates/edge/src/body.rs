@@ -3,6 +3,7 @@
 
 use crate::claim::{Claim, Kind};
 use crate::failure::Failure;
+use crate::grpc;
 use crate::guard::{BodyWatch, Noted, Reason, Verdict};
 use crate::ledger::{Ledger, Outcome};
 use crate::limits;
@@ -233,12 +234,16 @@ pub(crate) struct Passed {
     progress: Rc<Progress>,
     ledger: Ledger,
     silence: Option<Silence>,
+    /// Of an event stream that can be told something: whether a line has ended.
+    lines: Option<bool>,
+    random: u64,
     ended: bool,
 }
 
 impl Passed {
     pub(crate) fn new(
         body: Incoming,
+        encoded: bool,
         claim: Claim,
         lease: Lease,
         worker: &Worker,
@@ -249,7 +254,9 @@ impl Passed {
         let silence =
             (claim.kind() == Kind::Plain).then(|| Silence { limit, since: Instant::now(), sleep: None });
         let (lease, pool) = (Some(lease), Rc::clone(&worker.pool));
-        Self { body, claim, lease, pool, progress, ledger, silence, ended: false }
+        let lines = (claim.kind() == Kind::Sse && !encoded).then_some(true);
+        let random = worker.random.next();
+        Self { body, claim, lease, pool, progress, ledger, silence, lines, random, ended: false }
     }
 
     fn end(&mut self, outcome: Outcome) {
@@ -274,6 +281,11 @@ impl Passed {
                     self.end(Outcome::Answered);
                 }
                 self.ledger.add_bytes(frame.data_ref().map_or(0, Bytes::len));
+                if let (Some(line), Some(last)) =
+                    (&mut self.lines, frame.data_ref().and_then(|data| data.last()))
+                {
+                    *line = matches!(last, b'\n' | b'\r');
+                }
                 if let Some(silence) = &mut self.silence {
                     silence.since = Instant::now();
                 }
@@ -314,8 +326,9 @@ impl Passed {
         }
     }
 
-    /// Ends an answer whose revision is drained. An event stream ends like any other, and its client connects again.
-    /// The rest of a plain answer is missing, and the client must be able to see that.
+    /// Ends an answer whose revision is drained. An event stream ends like any other; its client is told when to connect
+    /// again, each another moment. A gRPC call ends with its status. The rest of a plain answer is missing, and the client
+    /// must be able to see that.
     fn cut(&mut self) -> Option<Result<Frame<Bytes>, BodyError>> {
         if self.ended {
             return None;
@@ -323,9 +336,18 @@ impl Passed {
         self.lease = None;
         if self.claim.kind() == Kind::Sse {
             self.end(Outcome::Ended);
-            return None;
+            // A line of its own, also within an event: the event has no end then and is none.
+            return (self.lines == Some(true)).then(|| {
+                let limits::Jitter { least, most } = limits::SSE_RETRY_MS;
+                let retry = least + self.random % (most - least);
+                Ok(Frame::data(Bytes::from(format!("retry: {retry}\n"))))
+            });
         }
+        let grpc = self.ledger.is_grpc();
         self.end(Outcome::Drained);
+        if grpc {
+            return Some(Ok(Frame::trailers(grpc::unavailable("its release was drained"))));
+        }
         Some(Err("its release was drained before the answer ended".into()))
     }
 }

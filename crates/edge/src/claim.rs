@@ -6,7 +6,7 @@ use manifest::edge::InFlight;
 use rollout::names::{ReplicaId, Revision, Target};
 use rollout::release::Protocol;
 use rollout::routes::Endpoint;
-use std::cell::{Cell, RefCell};
+use std::cell::{Cell, OnceCell, RefCell};
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 use std::rc::Rc;
@@ -110,13 +110,28 @@ pub(crate) enum Kind {
 pub(crate) struct Flight {
     pub(crate) replica: Arc<Replica>,
     kind: Cell<Kind>,
+    long: OnceCell<Long>,
     cancelled: Cell<bool>,
     waker: Cell<Option<Waker>>,
+}
+
+/// What is known of a long connection.
+#[derive(Debug)]
+pub(crate) struct Long {
+    /// The template of its route.
+    pub(crate) route: Option<Arc<str>>,
+    /// Its turn among the long ones, from 0 to 1: they do not end all at once.
+    pub(crate) turn: f64,
 }
 
 impl Flight {
     pub(crate) fn kind(&self) -> Kind {
         self.kind.get()
+    }
+
+    /// None: it is a plain request.
+    pub(crate) fn long(&self) -> Option<&Long> {
+        self.long.get()
     }
 
     /// Ends the request wherever it waits. Twice is once.
@@ -132,6 +147,8 @@ impl Flight {
 #[derive(Default)]
 pub(crate) struct Flights {
     slots: RefCell<Slots>,
+    /// Long connections so far.
+    long: Cell<u64>,
 }
 
 #[derive(Default)]
@@ -147,6 +164,7 @@ impl Flights {
         let flight = Rc::new(Flight {
             replica: Arc::clone(replica),
             kind: Cell::new(Kind::Plain),
+            long: OnceCell::new(),
             cancelled: Cell::new(false),
             waker: Cell::new(None),
         });
@@ -187,8 +205,13 @@ impl Claim {
     }
 
     /// Says that the connection is a long one. Said at most once.
-    pub(crate) fn lengthen(&self, kind: Kind) {
+    pub(crate) fn lengthen(&self, kind: Kind, route: Option<Arc<str>>) {
         self.flight.kind.set(kind);
+        let number = self.flights.long.replace(self.flights.long.get() + 1);
+        // Multiples of the golden section fill the turns evenly, however many there are.
+        let turn = (number as f64 * 0.618_033_988_749_895).fract();
+        // Said once: there is nothing in it.
+        let _ = self.flight.long.set(Long { route, turn });
         self.flight.replica.long.fetch_add(1, SeqCst);
     }
 
@@ -237,7 +260,7 @@ mod tests {
         let target = Target::new("web", "local");
         let first = registry.replica(&target, Revision(1), Protocol::Http1, &endpoint(1));
         let claim = flights.claim(&first);
-        claim.lengthen(Kind::Sse);
+        claim.lengthen(Kind::Sse, None);
         drop(first);
 
         let again = registry.replica(&target, Revision(1), Protocol::Http1, &endpoint(1));

@@ -13,7 +13,7 @@ use crate::maintenance::{self, Admission};
 use crate::route::{ArmRoutes, Place};
 use crate::shield::{self, Failed};
 use crate::split;
-use crate::upgrade;
+use crate::upgrade::{self, Spoken};
 use crate::worker::Worker;
 use http::request::Parts;
 use http::{HeaderValue, Method, Request, Response, StatusCode, Version, header};
@@ -204,11 +204,12 @@ fn answer(
     head.version = http::Version::HTTP_11;
     ledger.answered(head.status, &head.headers);
     if is_event_stream(&head.headers) {
-        claim.lengthen(Kind::Sse);
+        claim.lengthen(Kind::Sse, place.target.template(ledger.path()));
         worker.reconsider_drains();
     }
     finish_head(&mut head.headers, place, arm, &ledger, Upgrade::None);
-    let passed = Passed::new(body, claim, lease, worker, progress, ledger);
+    let encoded = head.headers.contains_key(header::CONTENT_ENCODING);
+    let passed = Passed::new(body, encoded, claim, lease, worker, progress, ledger);
     Response::from_parts(head, Reply::Passed(Box::new(passed)))
 }
 
@@ -228,7 +229,7 @@ fn switch(
         return ledger.refuse(&Failure::BadAnswer, Some(arm));
     };
     let Exchanged { mut response, claim, .. } = exchanged;
-    claim.lengthen(Kind::WebSocket);
+    claim.lengthen(Kind::WebSocket, place.target.template(ledger.path()));
     worker.reconsider_drains();
     let busy = match order.upgrade {
         Upgrade::Stream => Some(client.busy()),
@@ -237,7 +238,9 @@ fn switch(
             None
         }
     };
-    tokio::task::spawn_local(upgrade::splice(on_upgrade, hyper::upgrade::on(&mut response), claim, busy));
+    let spoken = if headers::is_websocket(response.headers()) { Spoken::WebSocket } else { Spoken::Unknown };
+    let replica = hyper::upgrade::on(&mut response);
+    tokio::task::spawn_local(upgrade::splice(on_upgrade, replica, spoken, claim, busy));
     let (mut head, _) = response.into_parts();
     ledger.answered(head.status, &head.headers);
     ledger.settle(Outcome::Answered);

@@ -1,6 +1,6 @@
 //! Reads the status of a gRPC answer, which says 200 also when it failed. Changes nothing; see `ledger` for what follows.
 
-use http::{HeaderMap, header};
+use http::{HeaderMap, HeaderValue, header};
 
 /// UNKNOWN, DEADLINE_EXCEEDED, INTERNAL, UNAVAILABLE and DATA_LOSS: the server's own failures.
 /// Source: gRPC, "Status codes and their use in gRPC".
@@ -22,10 +22,17 @@ pub(crate) fn has_failed(fields: &HeaderMap) -> bool {
     fields.get("grpc-status").is_some_and(|status| FAILURES.contains(&status.as_bytes().trim_ascii()))
 }
 
+/// Returns the trailers of a call that is broken off and may be made again.
+pub(crate) fn unavailable(why: &'static str) -> HeaderMap {
+    let mut trailers = HeaderMap::with_capacity(2);
+    trailers.insert("grpc-status", HeaderValue::from_static("14"));
+    trailers.insert("grpc-message", HeaderValue::from_static(why));
+    trailers
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use http::HeaderValue;
 
     fn fields(name: &'static str, value: &'static str) -> HeaderMap {
         HeaderMap::from_iter([(http::HeaderName::from_static(name), HeaderValue::from_static(value))])

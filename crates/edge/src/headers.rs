@@ -119,6 +119,11 @@ pub(crate) fn asked_upgrade(parts: &Parts) -> Upgrade {
     }
 }
 
+/// Whether an answer begins a WebSocket.
+pub(crate) fn is_websocket(answer: &HeaderMap) -> bool {
+    answer.get(header::UPGRADE).is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
 /// Draws a request id.
 pub(crate) fn new_request_id(random: &Random) -> HeaderValue {
     HeaderValue::try_from(random.hex()).expect("BUG: hex digits are a header value")

@@ -219,6 +219,10 @@ impl Ledger {
         }
     }
 
+    pub(crate) fn is_grpc(&self) -> bool {
+        self.grpc != Grpc::No
+    }
+
     /// Notes the trailers of the replica's answer.
     pub(crate) fn ended_with(&mut self, trailers: &HeaderMap) {
         if self.grpc == Grpc::Unfinished && grpc::has_failed(trailers) {

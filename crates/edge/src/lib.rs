@@ -25,6 +25,7 @@ mod exchange;
 mod failing;
 mod failure;
 mod forward;
+mod frames;
 mod framing;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
@@ -49,6 +50,7 @@ mod route;
 mod shield;
 mod sockets;
 mod split;
+mod stop;
 mod store;
 mod tables;
 mod tls;

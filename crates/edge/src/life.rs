@@ -11,6 +11,7 @@ use crate::guard::table::Table;
 use crate::random::Random;
 use crate::repeats::Repeats;
 use crate::sockets::{SocketFile, keep};
+use crate::stop::Stop;
 use crate::store::Store;
 use crate::tables::Tables;
 use crate::tls::{self, Tls};
@@ -87,15 +88,37 @@ pub fn run(config: EdgeConfig) -> Result<(), EdgeError> {
     let mut terminate = signal(SignalKind::terminate()).map_err(EdgeError::Threads)?;
     let _interrupt = signal(SignalKind::interrupt()).map_err(EdgeError::Threads)?;
     let edge = Edge::start(config)?;
-    let mut stopped = edge.stop.subscribe();
+    let mut stop = edge.stop.subscribe();
     runtime.block_on(async {
-        tokio::select! {
-            _ = terminate.recv() => {}
-            _ = stopped.wait_for(|stopped| *stopped) => {}
+        loop {
+            tokio::select! {
+                _ = terminate.recv() => edge.told_to_end(),
+                () = ended(&edge, &mut stop) => return,
+            }
         }
     });
     edge.stop();
     edge.join()
+}
+
+/// Waits until the edge is asked to end, or has ended by itself. One that was replaced goes on for a while, as long as
+/// somebody serves in its place.
+async fn ended(edge: &Edge, stop: &mut watch::Receiver<Stop>) {
+    let mut alone = 0;
+    loop {
+        let told = *stop.borrow_and_update();
+        match told {
+            Stop::Ending { .. } => return,
+            Stop::Replaced { .. } if edge.workers.iter().all(JoinHandle::is_finished) => return,
+            Stop::Replaced { .. } if alone >= limits::LIFE_LOOKS_ALONE => return,
+            Stop::Replaced { .. } => {
+                alone = if edge.is_followed() { 0 } else { alone + 1 };
+                tokio::time::sleep(limits::LIFE_LOOK).await;
+            }
+            // An error means that nobody can stop us any more, which `Ending` was.
+            Stop::No => drop(stop.changed().await),
+        }
+    }
 }
 
 /// Every connection is a descriptor or two; the soft limit of 1024 is for programs that use `select`.
@@ -114,7 +137,7 @@ fn raise_open_files() {
 /// A running edge.
 #[derive(Debug)]
 pub struct Edge {
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Stop>,
     /// Tells the control thread that no worker runs any more.
     workers_gone: watch::Sender<bool>,
     workers: Vec<JoinHandle<bool>>,
@@ -156,7 +179,7 @@ impl Edge {
                 (Some(log), Some(thread))
             }
         };
-        let (stop, _) = watch::channel(false);
+        let (stop, _) = watch::channel(Stop::No);
         let (workers_gone, _) = watch::channel(false);
         let (senders, shards, workers) = start_workers(&config, &tables, tls.as_ref(), access_log, &stop)?;
         let secured = tls.map(|tls| {
@@ -173,7 +196,23 @@ impl Edge {
 
     /// Stops accepting and lets what is in flight finish. Twice is once.
     pub fn stop(&self) {
-        self.stop.send_replace(true);
+        order(&self.stop, Stop::Ending { since: clock::now() });
+    }
+
+    /// Stops accepting because another edge serves: long connections stay as long as their policy says, or until
+    /// [`Edge::stop`].
+    pub fn retire(&self) {
+        order(&self.stop, Stop::Replaced { since: clock::now() });
+    }
+
+    /// Carries out a SIGTERM. Whoever replaces an edge takes the place of its socket before.
+    fn told_to_end(&self) {
+        if self.is_followed() { self.retire() } else { self.stop() }
+    }
+
+    fn is_followed(&self) -> bool {
+        let [admin, _] = &self.sockets;
+        admin.is_replaced()
     }
 
     /// Waits until the edge has ended after [`Edge::stop`].
@@ -203,7 +242,7 @@ fn start_workers(
     tables: &Tables,
     tls: Option<&Arc<Tls>>,
     access_log: Option<AccessLog>,
-    stop: &watch::Sender<bool>,
+    stop: &watch::Sender<Stop>,
 ) -> Result<Started, EdgeError> {
     let (routes, repeats) = (Arc::new(tables.routes()), Arc::<Repeats>::default());
     let buckets = Arc::<Table>::default();
@@ -262,9 +301,10 @@ struct Parts {
 
 fn start_control(
     parts: Parts,
-    stop: &watch::Sender<bool>,
+    stop: &watch::Sender<Stop>,
     mut workers_gone: watch::Receiver<bool>,
 ) -> Result<JoinHandle<bool>, EdgeError> {
+    let told = stop.subscribe();
     spawn("edge-control".to_owned(), stop, move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         LocalSet::new().block_on(&runtime, async {
@@ -286,11 +326,11 @@ fn start_control(
             tokio::task::spawn_local(Rc::clone(&control).obey(queue));
             tokio::task::spawn_local(Rc::clone(&control).close_seconds());
             tokio::task::spawn_local(Rc::clone(&control).refresh_databases());
-            tokio::task::spawn_local(keep(admin_socket, move |socket| {
+            tokio::task::spawn_local(keep(admin_socket, told.clone(), move |socket| {
                 admin::serve(Rc::clone(&control), socket, orders.clone())
             }));
             let sockets = parts.listeners;
-            tokio::task::spawn_local(keep(handover_socket, move |socket| {
+            tokio::task::spawn_local(keep(handover_socket, told, move |socket| {
                 handover::serve(socket, Arc::clone(&sockets))
             }));
             // Its sender lives in the one who joins us; without it there is nobody to serve for.
@@ -300,16 +340,22 @@ fn start_control(
     })
 }
 
+fn order(stop: &watch::Sender<Stop>, order: Stop) {
+    stop.send_modify(|stop| *stop = stop.then(order));
+}
+
 /// Starts a thread whose end, however it comes, stops the whole edge: its supervisor starts a whole one again.
 fn spawn(
     name: String,
-    stop: &watch::Sender<bool>,
+    stop: &watch::Sender<Stop>,
     body: impl FnOnce() -> io::Result<()> + Send + 'static,
 ) -> Result<JoinHandle<bool>, EdgeError> {
-    struct StopAll(watch::Sender<bool>);
+    struct StopAll(watch::Sender<Stop>);
     impl Drop for StopAll {
         fn drop(&mut self) {
-            self.0.send_replace(true);
+            if !self.0.borrow().is_asked() {
+                order(&self.0, Stop::Ending { since: clock::now() });
+            }
         }
     }
     let stop = stop.clone();
@@ -317,7 +363,7 @@ fn spawn(
     let started = thread.spawn(move || {
         let stop_all = StopAll(stop);
         let outcome = body();
-        let asked = *stop_all.0.borrow();
+        let asked = stop_all.0.borrow().is_asked();
         if let Err(error) = &outcome {
             complain(format_args!("cannot keep {name} running: {error}"));
         }

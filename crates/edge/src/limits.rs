@@ -3,6 +3,13 @@
 use rollout::names::Millis;
 use std::time::Duration;
 
+/// Bounds of a number drawn for each anew.
+#[derive(Debug, Clone, Copy)]
+pub struct Jitter {
+    pub least: u64,
+    pub most: u64,
+}
+
 /// A request's head arrives within this time of its first byte: slow-loris clients hold a socket no longer.
 pub const CLIENT_HEAD: Duration = Duration::from_secs(10);
 /// An idle client connection is kept longer than the 60 s of common load balancers, so that they close first.
@@ -117,8 +124,18 @@ pub const PROVE: Duration = Duration::from_secs(5);
 
 /// A stopping edge lets an idle client send one more request, answered with `Connection: close`, before it hangs up.
 pub const STOP_IDLE: Duration = Duration::from_secs(2);
+/// A WebSocket or event stream that is ended has this long to come to the end of a message and to hear so.
+pub const FAREWELL: Duration = Duration::from_secs(1);
+/// What `retry:` tells the clients of an event stream that ends, at least and at most, in milliseconds: a thousand of them
+/// come back over four seconds, not in one moment.
+pub const SSE_RETRY_MS: Jitter = Jitter { least: 1_000, most: 5_000 };
 /// A stopping edge lets requests finish this long.
 pub const STOP_DRAIN: Duration = Duration::from_secs(30);
+
+/// How often the main thread looks whether a replaced edge has finished.
+pub const LIFE_LOOK: Duration = Duration::from_millis(50);
+/// So many looks in a row at which nobody serves in its place end it: a successor that is started again is back sooner.
+pub const LIFE_LOOKS_ALONE: u32 = 100;
 
 /// Listening sockets handed over in one message; Linux carries at most 253.
 pub const HANDOVER_SOCKETS: usize = 128;

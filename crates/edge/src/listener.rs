@@ -42,7 +42,7 @@ pub(crate) async fn accept(worker: Rc<Worker>, door: Rc<Door>, listener: TcpList
         let permit = Arc::clone(&worker.connections).acquire_owned();
         let accepted = tokio::select! {
             biased;
-            _ = stop.wait_for(|stopped| *stopped) => return,
+            _ = stop.wait_for(|stop| stop.is_asked()) => return,
             accepted = async { (permit.await, listener.accept().await) } => accepted,
         };
         let (Ok(permit), accepted) = accepted else { return };
@@ -161,6 +161,6 @@ pub(crate) fn builder() -> auto::Builder<Local> {
 /// closing an idle HTTP/1 connection at once would reset a client that is just about to send.
 async fn farewell(worker: &Worker, client: &Client) {
     let mut stop = worker.stop.clone();
-    let _ = stop.wait_for(|stopped| *stopped).await;
+    let _ = stop.wait_for(|stop| stop.is_asked()).await;
     let _ = tokio::time::timeout(worker.waits.stop_idle, client.closable()).await;
 }

@@ -2,6 +2,7 @@
 //! Replaces no socket a successor has put in its place.
 
 use crate::complain::complain;
+use crate::stop::Stop;
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
@@ -10,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tokio::sync::watch;
 
 /// Between looks whether the file is still there: well within the time after which an edge that cannot be asked counts
 /// as hanging.
@@ -35,18 +37,29 @@ impl SocketFile {
         })
     }
 
+    /// Whether the place belongs to somebody else by now.
+    pub(crate) fn is_replaced(&self) -> bool {
+        self.path.exists() && !self.is_ours()
+    }
+
+    fn is_ours(&self) -> bool {
+        fs::metadata(&self.path).is_ok_and(|file| file.ino() == self.inode.load(Ordering::SeqCst))
+    }
+
     /// Removes the file, unless a successor has put its own in this place.
     pub(crate) fn remove(self) {
-        let ours = fs::metadata(&self.path).is_ok_and(|file| file.ino() == self.inode.load(Ordering::SeqCst));
-        if ours && let Err(error) = fs::remove_file(&self.path) {
+        if self.is_ours()
+            && let Err(error) = fs::remove_file(&self.path)
+        {
             complain(format_args!("cannot remove {}: {error}", self.path.display()));
         }
     }
 }
 
-/// Serves a socket for ever, and again whenever its file is gone.
+/// Serves a socket for ever, and again whenever its file is gone; a stopping edge leaves the place to its successor.
 pub(crate) async fn keep<Serving: Future<Output = ()> + 'static>(
     file: SocketFile,
+    stop: watch::Receiver<Stop>,
     serve: impl Fn(tokio::net::UnixListener) -> Serving,
 ) {
     let first = file.listener.lock().expect("BUG: nobody panics with this lock").take();
@@ -57,6 +70,9 @@ pub(crate) async fn keep<Serving: Future<Output = ()> + 'static>(
     first.into_iter().for_each(&begin);
     loop {
         tokio::time::sleep(LOOK).await;
+        if stop.borrow().is_asked() {
+            return;
+        }
         // What is there and is not ours is a successor's.
         if fs::symlink_metadata(&file.path).is_ok_and(|found| is_socket(&found)) {
             continue;

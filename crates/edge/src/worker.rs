@@ -12,7 +12,8 @@ use crate::pool::Pool;
 use crate::random::Random;
 use crate::repeats::Repeats;
 use crate::route::Routes;
-use crate::{drain, limits, listener, prove};
+use crate::stop::Stop;
+use crate::{clock, drain, limits, listener, prove};
 use manifest::edge::Proof;
 use rollout::names::{Revision, Target};
 use std::cell::RefCell;
@@ -44,7 +45,7 @@ pub(crate) struct Setup {
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) waits: Waits,
     pub(crate) forwarded: Forwarded,
-    pub(crate) stop: watch::Receiver<bool>,
+    pub(crate) stop: watch::Receiver<Stop>,
 }
 
 /// One worker, as its own tasks see it.
@@ -64,7 +65,7 @@ pub(crate) struct Worker {
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) waits: Waits,
     pub(crate) forwarded: Forwarded,
-    pub(crate) stop: watch::Receiver<bool>,
+    pub(crate) stop: watch::Receiver<Stop>,
     pub(crate) connections: Arc<Semaphore>,
     /// TLS handshakes that have not ended.
     pub(crate) handshakes: Semaphore,
@@ -156,17 +157,14 @@ async fn obey(worker: &Rc<Worker>, mut commands: mpsc::Receiver<Command>) {
     }
 }
 
-/// Waits for the stop, then for the requests in flight, at most as long as a stop may take.
+/// Waits for the stop, then for what is in flight, at most as long as that may go on.
 async fn stopped(worker: &Worker) {
     let mut stop = worker.stop.clone();
     // An error means that the one who could stop us is gone, which is a stop too.
-    let _ = stop.wait_for(|stopped| *stopped).await;
-    let emptied = async {
-        while !worker.is_idle() {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    };
-    let _ = tokio::time::timeout(worker.waits.stop_drain, emptied).await;
+    let _ = stop.wait_for(|stop| stop.is_asked()).await;
+    while !worker.is_idle() && drain::gone_by(worker).is_some_and(|gone| clock::now() < gone) {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
 }
 
 async fn sweep(worker: Rc<Worker>) {

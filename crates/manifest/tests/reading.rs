@@ -5,7 +5,7 @@ use manifest::service::Manifest;
 use manifest::{Color, parse};
 use rollout::names::{Millis, Weight};
 use rollout::plan::{Ask, LatencySettings, MonitorAsk, Probes, RolloutSettings, Strategy, Unproven, When};
-use rollout::routes::{Ending, UserKey};
+use rollout::routes::{Ending, RouteConnections, UserKey};
 
 const LEAST: &str = "[service.web]\ncommand = [\"./web\"]\n";
 
@@ -54,6 +54,13 @@ fn every_supported_key_is_read() {
     assert_eq!(web.target.paths, ["/api", "/"]);
     assert!(web.target.strip_path);
     assert_eq!(web.target.templates, ["/api/appointments/{id}", "/api/patients/{id}/notes/{note}"]);
+    let of_notes = RouteConnections {
+        template: "/api/patients/{id}/notes/{note}".to_owned(),
+        websocket: Ending::Drain,
+        sse: Ending::Keep,
+        ceiling: Millis::seconds(3600),
+    };
+    assert_eq!(web.rollout.connections.routes, [of_notes]);
     assert_eq!((web.target.replicas.min, web.target.replicas.max), (2, 6));
     let resources = web.resources.unwrap();
     assert_eq!((resources.cpu, resources.memory_bytes), (Some(1024), Some(2 << 30)));

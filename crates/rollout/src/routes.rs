@@ -147,18 +147,62 @@ pub struct Connections {
     pub sse: Ending,
     /// How long `keep` keeps.
     pub ceiling: Millis,
+    /// Routes where that is different.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub routes: Vec<RouteConnections>,
+}
+
+/// What happens to the long connections of one route.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct RouteConnections {
+    /// One of the table's route templates.
+    pub template: String,
+    pub websocket: Ending,
+    pub sse: Ending,
+    pub ceiling: Millis,
+}
+
+/// The longest time over which connections that were kept are ended, so that their clients do not come back all at once.
+const SPREAD_MAX: Millis = Millis::seconds(10);
+
+/// Returns over which time connections end that were kept this long: a tenth of it, at most ten seconds.
+pub fn spread_after(ceiling: Millis) -> Millis {
+    Millis(ceiling.0 / 10).min(SPREAD_MAX)
 }
 
 impl Default for Connections {
     fn default() -> Self {
-        Self { websocket: Ending::Keep, sse: Ending::Drain, ceiling: Millis::seconds(600) }
+        Self {
+            websocket: Ending::Keep,
+            sse: Ending::Drain,
+            ceiling: Millis::seconds(600),
+            routes: Vec::new(),
+        }
     }
 }
 
 impl Connections {
-    /// Tells whether any kind of connection may outlive the drain.
-    pub fn keeps_any(&self) -> bool {
-        self.websocket == Ending::Keep || self.sse == Ending::Keep
+    fn of(&self, route: Option<&str>) -> Option<&RouteConnections> {
+        let route = route?;
+        self.routes.iter().find(|of| of.template == route)
+    }
+
+    /// Returns when WebSockets of a route end, and how long `keep` keeps them.
+    pub fn websocket_of(&self, route: Option<&str>) -> (Ending, Millis) {
+        self.of(route).map_or((self.websocket, self.ceiling), |of| (of.websocket, of.ceiling))
+    }
+
+    /// The same for event streams.
+    pub fn sse_of(&self, route: Option<&str>) -> (Ending, Millis) {
+        self.of(route).map_or((self.sse, self.ceiling), |of| (of.sse, of.ceiling))
+    }
+
+    /// Returns after which time the last connection has ended that may outlive the drain; None when none may.
+    pub fn kept(&self) -> Option<Millis> {
+        let own = (self.websocket, self.sse, self.ceiling);
+        let all = self.routes.iter().map(|of| (of.websocket, of.sse, of.ceiling)).chain([own]);
+        let keeps = all.filter(|(websocket, sse, _)| [websocket, sse].contains(&&Ending::Keep));
+        keeps.map(|(_, _, ceiling)| ceiling.plus(spread_after(ceiling))).max()
     }
 }
 
@@ -166,9 +210,9 @@ impl Connections {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Ending {
-    /// At `since` + ceiling.
+    /// At `since` + ceiling, within a tenth of that and at most ten seconds.
     Keep,
-    /// With the drain, at `until`.
+    /// During the drain, each at a moment of its own between `since` and `until`.
     Drain,
     /// At once, when the drain begins.
     Cut,

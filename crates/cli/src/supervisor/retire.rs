@@ -7,11 +7,26 @@ use drivers::paths::{StatePaths, is_replaced_edge_pid};
 use rustix::process::{Pid, Signal};
 use std::io;
 use std::path::Path;
+use std::time::Duration;
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
+/// The longest time connections may be kept that outlive their edge, a day by the manifest, and some.
+const RETIRED_MAX: Duration = Duration::from_secs(24 * 3600 + 120);
+
 /// The edges that finish.
-#[derive(Debug, Default)]
-pub struct Retired(Vec<(Pid, JoinHandle<()>)>);
+#[derive(Debug)]
+pub struct Retired {
+    edges: Vec<(Pid, JoinHandle<()>)>,
+    /// Said when nothing serves any more, which ends what they keep.
+    hurry: watch::Sender<bool>,
+}
+
+impl Default for Retired {
+    fn default() -> Self {
+        Self { edges: Vec::new(), hurry: watch::Sender::new(false) }
+    }
+}
 
 impl Retired {
     /// Looks for those a supervisor before us has left, all but the edge that serves now.
@@ -29,26 +44,37 @@ impl Retired {
 
     /// Tells an edge to finish, and follows it to its end.
     pub fn add(&mut self, paths: &StatePaths, edge: Process) {
-        self.0.retain(|(_, task)| !task.is_finished());
+        self.edges.retain(|(_, task)| !task.is_finished());
         let (pid, paths) = (edge.pid, paths.clone());
         // Told here, so that it ends also when we do before the task below has begun.
         let told = edge.signal(Signal::TERM);
+        let mut hurry = self.hurry.subscribe();
         let task = tokio::spawn(async move {
-            if let Err(error) = told.and(edge.end(stop::DRAIN_MAX).await) {
+            let ended = tokio::select! {
+                ended = edge.ended_within(RETIRED_MAX) => ended,
+                // An error means that we end, and nobody waits.
+                Ok(_) = hurry.wait_for(|hurry| *hurry) => Ok(false),
+            };
+            let ended = match ended {
+                Ok(false) => edge.end(stop::DRAIN_MAX).await,
+                ended => ended,
+            };
+            if let Err(error) = told.and(ended) {
                 crate::output::aside(&format!("cannot end the edge {}: {error}", pid.as_raw_nonzero()));
             }
             forget(&paths, pid);
         });
-        self.0.push((pid, task));
+        self.edges.push((pid, task));
     }
 
     pub fn pids(&self) -> impl Iterator<Item = Pid> {
-        self.0.iter().map(|(pid, _)| *pid)
+        self.edges.iter().map(|(pid, _)| *pid)
     }
 
-    /// Waits until all have ended: each is bounded by itself.
+    /// Waits until all have ended, which they do soon: nothing serves in their place any more.
     pub async fn ended(&mut self) {
-        for (_, task) in self.0.drain(..) {
+        self.hurry.send_replace(true);
+        for (_, task) in self.edges.drain(..) {
             // A panic in it would be the runtime's.
             let _ = task.await;
         }

@@ -126,6 +126,8 @@ async fn e11_event_streams_end_cleanly_with_the_drain() {
 
     switched.drain(100).await;
 
+    let last = answer.body_mut().frame().await.unwrap().unwrap().into_data().unwrap();
+    assert!(last.starts_with(b"retry: "), "{last:?}");
     assert!(answer.body_mut().frame().await.is_none());
     switched.bench.until_in_flight(0).await;
 }

@@ -6,6 +6,7 @@ mod drain;
 mod guard;
 mod hostile;
 mod http2;
+mod long;
 mod maintenance;
 mod process;
 mod restart;

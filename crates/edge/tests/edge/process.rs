@@ -1,5 +1,6 @@
 //! The edge as a process of its own: terminated, interrupted, killed under load.
 
+use crate::long::{echoes, is_told, websocket};
 use crate::support::replica::Replica;
 use crate::support::{Client, PATIENCE, Table, listen, now_ms, until};
 use edge::{EdgeConfig, handover};
@@ -9,8 +10,11 @@ use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::SeqCst};
+use std::time::Duration;
 
 const STATE: &str = "EDGE_TEST_STATE";
+/// Of the child; the tests that end one wait less than that, but for one.
+const STOP_DRAIN: Duration = Duration::from_secs(2);
 
 /// Not a test: what the child process runs.
 #[test]
@@ -20,6 +24,7 @@ fn child() {
     let parent = UnixStream::connect(Path::new(&state).join("parent.sock")).unwrap();
     let mut config = EdgeConfig::new(&state, handover::receive_listeners(&parent).unwrap());
     config.workers = 2;
+    config.waits.stop_drain = STOP_DRAIN;
     edge::run(config).unwrap();
 }
 
@@ -103,6 +108,29 @@ async fn sigint_is_left_to_the_supervisor_and_sigterm_ends_well() {
     assert_eq!(waiting.await.unwrap().status, 200);
     assert!(process.end().await.success());
     assert!(!state.path().join("edge.sock").exists());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o6_an_edge_that_was_replaced_keeps_its_websockets_as_long_as_somebody_follows_it() {
+    let (state, sockets, web) = (tempfile::tempdir().unwrap(), listen(2), Replica::start("web").await);
+    let mut process = Process::start(state.path(), &sockets);
+    put(state.path(), Table::new("web", 1).stable(1, &[web.address])).await;
+    let mut socket = websocket(sockets[0].local_addr().unwrap()).await;
+    let own = state.path().join("edge.sock");
+    std::fs::rename(&own, state.path().join("edge-old.sock")).unwrap();
+    let follower = UnixListener::bind(&own).unwrap();
+
+    process.signal(rustix::process::Signal::TERM);
+    // Longer than it would drain for if nobody followed it.
+    tokio::time::sleep(STOP_DRAIN + Duration::from_millis(500)).await;
+    echoes(&mut socket).await;
+    drop(follower);
+    std::fs::remove_file(&own).unwrap();
+    process.signal(rustix::process::Signal::TERM);
+
+    is_told(&mut socket).await;
+    assert!(process.end().await.success());
+    assert!(!own.exists(), "a stopping edge takes no place that was its own");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -8,7 +8,7 @@ use crate::read::{At, Fields};
 use crate::units::duration_text;
 use rollout::names::{Millis, Weight};
 use rollout::plan::{JudgeSettings, Readiness, RolloutSettings, Strategy, Unproven};
-use rollout::routes::{Allow, Connections, Shield, Sticky};
+use rollout::routes::{Allow, Connections, RouteConnections, Shield, Sticky};
 
 const DAY: u64 = 86_400;
 
@@ -194,22 +194,45 @@ pub(crate) static READINESS: Section = Section {
     ],
 };
 
+/// A connection that lives longer than a day has outlived its release.
+const CEILING: Shape = Shape::Duration { min: Millis(0), max: Millis::seconds(DAY) };
+
 const ENDING: Shape = Shape::Choice(&["keep", "drain", "cut"]);
 
 pub(crate) static CONNECTIONS: Section = Section {
     name: "service.NAME.rollout.connections",
-    doc: "When long connections of a draining revision end: `keep` after the ceiling, `drain` with the other requests, `cut` at once.",
+    doc: "When long connections of a draining revision end: `keep` after the ceiling, `drain` one after the other while requests drain, `cut` at once. WebSockets are told (1001), event streams when to come back.",
     keys: &[
         key("websocket", ENDING, Is("\"keep\""), "When WebSocket connections end."),
         key("sse", ENDING, Is("\"drain\""), "When event streams end; browsers reconnect by themselves."),
-        key(
-            "ceiling",
-            Shape::Duration { min: Millis(0), max: Millis::seconds(DAY) },
-            Is("\"10m\""),
-            "How long `keep` keeps.",
-        ),
+        key("ceiling", CEILING, Is("\"10m\""), "How long `keep` keeps."),
     ],
 };
+
+pub(crate) static ROUTE_CONNECTIONS: Section = Section {
+    name: "service.NAME.route.connections",
+    doc: "When long connections of one route end, where that differs from the service's others.",
+    keys: &[
+        key("websocket", ENDING, Means("as the service's"), "When WebSocket connections end."),
+        key("sse", ENDING, Means("as the service's"), "When event streams end."),
+        key("ceiling", CEILING, Means("as the service's"), "How long `keep` keeps."),
+    ],
+};
+
+/// Reads what the routes say of their long connections; what they leave out is as the service has it.
+pub(crate) fn read_route_connections(service: &Fields<'_>, otherwise: &Connections) -> Vec<RouteConnections> {
+    let routes = service.tables("route");
+    let read = |route: &Fields<'_>| {
+        let connections = route.table("connections")?;
+        Some(RouteConnections {
+            template: route.text("path")?.value,
+            websocket: connections.choice("websocket").map_or(otherwise.websocket, |at| at.value),
+            sse: connections.choice("sse").map_or(otherwise.sse, |at| at.value),
+            ceiling: connections.duration("ceiling").map_or(otherwise.ceiling, |at| at.value),
+        })
+    };
+    routes.iter().filter_map(read).collect()
+}
 
 /// Reads a rollout; `judge` is a section of its own.
 pub(crate) fn read(fields: &Fields<'_>, judge: JudgeSettings) -> RolloutSettings {
@@ -420,5 +443,6 @@ fn read_connections(fields: &Fields<'_>) -> Connections {
         websocket: fields.choice("websocket").map_or(otherwise.websocket, |at| at.value),
         sse: fields.choice("sse").map_or(otherwise.sse, |at| at.value),
         ceiling: fields.duration("ceiling").map_or(otherwise.ceiling, |at| at.value),
+        routes: Vec::new(),
     }
 }

@@ -155,12 +155,15 @@ pub(crate) static RESOURCES: Section = Section {
 pub(crate) static ROUTE: Section = Section {
     name: "service.NAME.route",
     doc: "One route template: `[[service.NAME.route]]`.",
-    keys: &[key(
-        "path",
-        Shape::Text(&text::TEMPLATE),
-        Refused,
-        "The template; `{id}` stands for one segment.",
-    )],
+    keys: &[
+        key("path", Shape::Text(&text::TEMPLATE), Refused, "The template; `{id}` stands for one segment."),
+        key(
+            "connections",
+            Shape::Table(&rollout::ROUTE_CONNECTIONS),
+            Means("as `rollout.connections` says"),
+            "What happens to its long connections when the revision drains.",
+        ),
+    ],
 };
 
 /// A service, and where the manifest says what other services may contradict.
@@ -184,7 +187,7 @@ pub(crate) fn read(name: &At<String>, fields: &Fields<'_>) -> Read {
     let judge_fields = fields.table("judge");
     let judge = judge_fields.as_ref().map(judge::read).unwrap_or_default();
     let replicas = read_replicas(fields);
-    let rollout = match fields.table("rollout") {
+    let mut rollout = match fields.table("rollout") {
         Some(fields) => {
             let settings = rollout::read(&fields, judge);
             require_candidate_fits(&fields, settings.candidate_replicas, replicas);
@@ -205,6 +208,7 @@ pub(crate) fn read(name: &At<String>, fields: &Fields<'_>) -> Read {
         texts.into_iter().flat_map(|at| at.value).map(|at| at.value).collect()
     };
     let (hosts, paths) = (values(hosts), values(paths));
+    rollout.connections.routes = rollout::read_route_connections(fields, &rollout.connections);
     let config = ServiceConfig {
         name: name.value.clone(),
         artifact: fields.text("artifact").map(|at| at.value.into()),

@@ -106,10 +106,8 @@ impl State {
 
     /// Returns when the edge has cut the last request of a revision that leaves.
     pub(super) fn gone_by(&self, leaving: &Leaving) -> Millis {
-        let kept = leaving.since.plus(self.stable_rollout.connections.ceiling);
-        let keeps = self.stable_rollout.connections.keeps_any();
-        let end = if keeps { leaving.until.max(kept) } else { leaving.until };
-        end.plus(DRAIN_SLACK)
+        let kept = self.stable_rollout.connections.kept().map(|kept| leaving.since.plus(kept));
+        kept.map_or(leaving.until, |kept| kept.max(leaving.until)).plus(DRAIN_SLACK)
     }
 }
 

@@ -63,6 +63,11 @@ impl Bench {
         self.edge.as_ref().unwrap().stop();
     }
 
+    /// Tells the edge that another one serves in its place.
+    pub fn retire(&self) {
+        self.edge.as_ref().unwrap().retire();
+    }
+
     /// Waits until the stopped edge has ended.
     pub fn join(&mut self) {
         let edge = self.edge.take().unwrap();

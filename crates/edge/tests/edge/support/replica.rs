@@ -32,6 +32,7 @@ type Body = BoxBody<Bytes, std::io::Error>;
 /// | `/ws` | upgrades and sends back what it receives |
 /// | `/grpc/14` | answers 200 with this gRPC status in its head |
 /// | `/grpc-late/14` | the same in its trailers |
+/// | `/grpc-open` | sends one message of gRPC, the rest when the gate opens |
 /// | `/reset`, and under it | closes the connection without an answer |
 /// | `/short` | promises 100 bytes and sends 10 |
 /// | `/echo` | sends the body back frame by frame, trailers too |
@@ -193,6 +194,7 @@ async fn answer(mut request: Request<Incoming>, shared: &Shared) -> Result<Respo
         reset if reset.starts_with("/reset") => return Err(std::io::Error::other("told to break")),
         "/sse" => return Ok(event_stream(shared)),
         "/ws" => return Ok(upgrade(&mut request)),
+        "/grpc-open" => return Ok(grpc_open(gate)),
         grpc if grpc.starts_with("/grpc") => return Ok(grpc_answer(grpc)),
         "/echo" => return Ok(Response::new(request.into_body().map_err(std::io::Error::other).boxed())),
         "/flood" => return Ok(flood(shared)),
@@ -241,6 +243,12 @@ fn grpc_answer(path: &str) -> Response<Body> {
     let frames = [Ok(Frame::data(Bytes::from_static(b"message"))), Ok(Frame::trailers(trailers))];
     let body = StreamBody::new(futures_util::stream::iter(frames));
     response.header("trailer", "grpc-status").body(BodyExt::boxed(body)).unwrap()
+}
+
+fn grpc_open(gate: watch::Receiver<bool>) -> Response<Body> {
+    let mut response = late(gate);
+    response.headers_mut().insert("content-type", "application/grpc".parse().unwrap());
+    response
 }
 
 fn headers(headers: &HeaderMap) -> Value {
