@@ -29,7 +29,7 @@ fn open(report: &Report) -> Vec<String> {
 
 #[test]
 fn everything_that_is_rendered_holds_every_rule() {
-    let report = report(&all(), &Schemas::load());
+    let report = report(&all(), Schemas::shared());
 
     assert_eq!(open(&report), Vec::<String>::new());
     for outcome in &report.outcomes {
@@ -275,7 +275,7 @@ const MUTATIONS: &[(&str, &str, &str, &str)] = &[
 
 #[test]
 fn forty_ways_to_spoil_it_are_all_caught() {
-    let schemas = Schemas::load();
+    let schemas = Schemas::shared();
     let whole = all();
     let mut wrong = Vec::new();
     let tried = MUTATIONS;
@@ -287,7 +287,7 @@ fn forty_ways_to_spoil_it_are_all_caught() {
             continue;
         }
         *text = text.replacen(from, to, 1);
-        let report = report(&files, &schemas);
+        let report = report(&files, schemas);
         if !report.open().any(|finding| finding.rule == *rule) {
             wrong.push(format!("{path}: {from:?} → {to:?} is not caught by {rule}: {:?}", open(&report)));
         }
@@ -318,7 +318,7 @@ fn a_plan_is_held_to_the_same_rules() {
     let report = check(
         &Input { roots: &[root], policy: &policy, today: TODAY },
         &Default::default(),
-        &Schemas::load(),
+        Schemas::shared(),
         &[],
     );
 
@@ -357,7 +357,7 @@ fn a_waiver_covers_its_rule_until_its_day_and_then_is_a_finding() {
         check(
             &Input { roots: &roots, policy: &policy, today: TODAY },
             &tree,
-            &Schemas::load(),
+            Schemas::shared(),
             &[waiver(until)],
         )
     };
@@ -371,7 +371,7 @@ fn a_waiver_covers_its_rule_until_its_day_and_then_is_a_finding() {
 #[test]
 fn reports_say_the_same_in_both_languages() {
     use infra::check::{Language, html, json, markdown};
-    let report = report(&all(), &Schemas::load());
+    let report = report(&all(), Schemas::shared());
 
     let (english, french) = (markdown(&report, Language::English), markdown(&report, Language::French));
 

@@ -8,11 +8,11 @@ use support::{ENVIRONMENTS, files, lines, plan, tree};
 
 #[test]
 fn every_environment_is_accepted_by_the_schemas() {
-    let schemas = Schemas::load();
+    let schemas = Schemas::shared();
     let mut wrong = Vec::new();
     for environment in ENVIRONMENTS {
         let files = files(environment);
-        for mistake in check(&tree(&files), &schemas) {
+        for mistake in check(&tree(&files), schemas) {
             let (line, _) = lines(&files[&mistake.at.path], mistake.at.span.start);
             wrong.push(format!("{environment}: {}:{line}: {}", mistake.at.path, mistake.what));
         }

@@ -24,6 +24,9 @@ pub struct Graph {
     pub workflows: Vec<Workflow>,
     /// `YYYY-MM-DD`
     pub today: String,
+    /// The image builds of pipelines and scripts.
+    pub builds: Vec<Build>,
+    index: Index,
     app: OnceLock<App>,
     /// By folder: rules ask again and again.
     apps: Mutex<BTreeMap<String, Arc<App>>>,
@@ -45,10 +48,21 @@ pub struct Built {
 }
 
 /// `docker build` in a pipeline.
-pub struct Build<'g> {
-    pub command: &'g Command,
+pub struct Build {
+    pub command: Command,
     pub dockerfile: Option<String>,
     pub tags: Vec<(Value, At)>,
+}
+
+/// What is looked up for every container, again and again.
+#[derive(Default)]
+struct Index {
+    /// Path to its place among the Dockerfiles.
+    dockers: BTreeMap<String, usize>,
+    /// What a Dockerfile is called for: its own ending and its folder.
+    words: Vec<[String; 2]>,
+    /// Image, as its last part in small letters, to the Dockerfile it is built from.
+    tags: BTreeMap<String, usize>,
 }
 
 impl Graph {
@@ -56,7 +70,10 @@ impl Graph {
         let tasks = container::tasks(&sources);
         let compose = container::compose(&sources);
         let workflows = pipeline::workflows(&sources);
-        Self { sources, tasks, compose, workflows, today, app: OnceLock::new(), apps: Mutex::default() }
+        let builds = builds(&sources, &workflows);
+        let index = Index::new(&sources, &builds);
+        let (app, apps) = (OnceLock::new(), Mutex::default());
+        Self { sources, tasks, compose, workflows, today, builds, index, app, apps }
     }
 
     pub fn scope<'g>(&'g self, module: &'g Module) -> Scope<'g> {
@@ -125,37 +142,6 @@ impl Graph {
         own.chain(self.sources.scripts.iter().flat_map(|(_, commands)| commands)).collect()
     }
 
-    /// The image builds of pipelines and scripts.
-    pub fn builds(&self) -> Vec<Build<'_>> {
-        let mut found = Vec::new();
-        for command in self.commands() {
-            let docker = command.is(&["docker", "build"])
-                || command.is(&["docker", "buildx", "build"])
-                || command.is(&["podman", "build"]);
-            if !docker {
-                continue;
-            }
-            let option = |short: &str, long: &str| command.option(short).or_else(|| command.option(long));
-            let mut tags = Vec::new();
-            for pair in command.words.windows(2) {
-                if matches!(pair[0].text.as_str(), "-t" | "--tag") {
-                    tags.push((text::value(&pair[1].text), pair[1].at));
-                }
-            }
-            let context =
-                command.words.last().map(|word| word.text.trim_matches('.').trim_matches('/').to_owned());
-            let named = option("-f", "--file").map(|word| word.text.trim_start_matches("./").to_owned());
-            let beside = context.filter(|context| !context.contains('$') && !context.contains(':'));
-            let dockerfile = named.or_else(|| {
-                beside.map(|context| {
-                    if context.is_empty() { "Dockerfile".to_owned() } else { format!("{context}/Dockerfile") }
-                })
-            });
-            found.push(Build { command, dockerfile, tags });
-        }
-        found
-    }
-
     /// The stage that becomes a container's image, when that is certain.
     pub fn built(&self, container: &Container) -> Option<Built> {
         if let Some((path, target)) = container.compose.as_ref().and_then(|compose| compose.build.as_ref()) {
@@ -176,20 +162,14 @@ impl Graph {
     }
 
     fn dockerfile(&self, path: &str) -> Option<usize> {
-        self.sources.dockerfiles.iter().position(|docker| self.sources.files[docker.file].path == path)
+        self.index.dockers.get(path).copied()
     }
 
     /// The Dockerfile a pipeline builds an image of that name from; else the only one; else the one named alike.
     fn docker_of(&self, image: &Image, container: &str) -> Option<usize> {
         let short = image.short().to_lowercase();
-        for build in self.builds() {
-            let same = build.tags.iter().any(|(tag, _)| {
-                let tagged = Image::of(tag);
-                !tagged.repository.contains('$') && tagged.short().eq_ignore_ascii_case(&short)
-            });
-            if same && let Some(docker) = build.dockerfile.as_ref().and_then(|path| self.dockerfile(path)) {
-                return Some(docker);
-            }
+        if let Some(docker) = self.index.tags.get(&short) {
+            return Some(*docker);
         }
         let public = !image.is_private()
             && !image.repository.contains('$')
@@ -209,15 +189,11 @@ impl Graph {
             return (!foreign).then_some(0);
         }
         let alike = |docker: &usize| {
-            let path = self.sources.files[dockers[*docker].file].path.to_lowercase();
-            let name =
-                crate::tree::file_name(&path).trim_start_matches("dockerfile").trim_matches('.').to_owned();
-            let folder = crate::tree::folder(&path).rsplit('/').next().unwrap_or_default().to_owned();
-            [name, folder].iter().any(|word| {
+            self.index.words[*docker].iter().any(|word| {
                 !word.is_empty()
-                    && (short == *word
-                        || short.ends_with(&format!("-{word}"))
-                        || short.ends_with(&format!("/{word}"))
+                    && (short
+                        .strip_suffix(word.as_str())
+                        .is_some_and(|head| head.is_empty() || head.ends_with(['-', '/']))
                         || container.eq_ignore_ascii_case(word))
             })
         };
@@ -258,13 +234,7 @@ impl Graph {
         {
             return None;
         }
-        let folder = if self.sources.dockerfiles.len() == 1
-            && !self
-                .sources
-                .code
-                .iter()
-                .any(|source| self.sources.files[source.file].path.starts_with(folder))
-        {
+        let folder = if self.sources.dockerfiles.len() == 1 && self.sources.code_below(folder).is_empty() {
             ""
         } else {
             folder
@@ -355,6 +325,60 @@ impl Graph {
             named.iter().min_by_key(|known| strsim::levenshtein(&known.name.to_string(), &wanted.to_string()))
         });
         Match::None(near)
+    }
+}
+
+/// Finds the image builds of steps and scripts.
+fn builds(sources: &Sources, workflows: &[Workflow]) -> Vec<Build> {
+    let steps = workflows.iter().flat_map(Workflow::steps).flat_map(|(_, step)| &step.own);
+    let commands = steps.chain(sources.scripts.iter().flat_map(|(_, commands)| commands));
+    let is_build = |command: &&Command| {
+        command.is(&["docker", "build"])
+            || command.is(&["docker", "buildx", "build"])
+            || command.is(&["podman", "build"])
+    };
+    commands.filter(is_build).map(build).collect()
+}
+
+fn build(command: &Command) -> Build {
+    let tagged = command.words.windows(2).filter(|pair| matches!(pair[0].text.as_str(), "-t" | "--tag"));
+    let tags = tagged.map(|pair| (text::value(&pair[1].text), pair[1].at)).collect();
+    let context = command.words.last().map(|word| word.text.trim_matches('.').trim_matches('/').to_owned());
+    let option = command.option("-f").or_else(|| command.option("--file"));
+    let named = option.map(|word| word.text.trim_start_matches("./").to_owned());
+    let beside = context.filter(|context| !context.contains('$') && !context.contains(':'));
+    let dockerfile =
+        named.or_else(|| {
+            beside.map(|context| {
+                if context.is_empty() { "Dockerfile".to_owned() } else { format!("{context}/Dockerfile") }
+            })
+        });
+    Build { command: command.clone(), dockerfile, tags }
+}
+
+impl Index {
+    fn new(sources: &Sources, builds: &[Build]) -> Self {
+        let mut index = Self::default();
+        for (at, docker) in sources.dockerfiles.iter().enumerate() {
+            let path = &sources.files[docker.file].path;
+            let lower = path.to_lowercase();
+            let name = crate::tree::file_name(&lower).trim_start_matches("dockerfile").trim_matches('.');
+            let folder = crate::tree::folder(&lower).rsplit('/').next().unwrap_or_default();
+            index.words.push([name.to_owned(), folder.to_owned()]);
+            index.dockers.insert(path.clone(), at);
+        }
+        for build in builds {
+            let Some(docker) = build.dockerfile.as_ref().and_then(|path| index.dockers.get(path)) else {
+                continue;
+            };
+            for (tag, _) in &build.tags {
+                let tagged = Image::of(tag);
+                if !tagged.repository.contains('$') {
+                    index.tags.entry(tagged.short().to_lowercase()).or_insert(*docker);
+                }
+            }
+        }
+        index
     }
 }
 

@@ -44,28 +44,21 @@ impl Report {
     }
 }
 
+/// What was found in one project.
+struct Part {
+    findings: Vec<Finding>,
+    unchecked: Vec<Unchecked>,
+    unreadable: Vec<(String, String)>,
+}
+
 /// Judges a tree, each project in it by itself.
 pub fn lint(tree: &Tree, options: &Options) -> Report {
     let mut report = Report { files: tree.len(), ..Report::default() };
     let mut findings = Vec::new();
-    for (folder, files) in parts::projects(tree) {
-        let sources = Sources::read(&files, options.threads);
-        let graph = Graph::new(sources, options.today.clone());
-        let (found, unchecked) = judge(&graph, options.threads);
-        let back = |place: &mut Place| place.path = below(&folder, &place.path);
-        findings.extend(found.into_iter().map(|mut finding| {
-            back(&mut finding.at);
-            finding.other.iter_mut().for_each(|(place, _)| back(place));
-            finding.fix.iter_mut().for_each(|fix| back(&mut fix.at));
-            finding
-        }));
-        report.unchecked.extend(unchecked.into_iter().map(|mut unknown| {
-            unknown.at.iter_mut().for_each(back);
-            unknown
-        }));
-        report
-            .unreadable
-            .extend(graph.sources.unreadable.into_iter().map(|(path, why)| (below(&folder, &path), why)));
+    for part in parts(tree, options) {
+        findings.extend(part.findings);
+        report.unchecked.extend(part.unchecked);
+        report.unreadable.extend(part.unreadable);
     }
     let line = |place: &Place| {
         let text = tree.get(&place.path).and_then(|bytes| std::str::from_utf8(bytes).ok());
@@ -87,13 +80,49 @@ pub fn lint(tree: &Tree, options: &Options) -> Report {
     report
 }
 
+/// Many projects are shared out among the threads; within a few, the files and rules are.
+fn parts(tree: &Tree, options: &Options) -> Vec<Part> {
+    let projects = parts::projects(tree);
+    let threads = options.threads.max(1);
+    if projects.len() < 2 * threads {
+        return projects.iter().map(|(folder, files)| project(folder, files, options, threads)).collect();
+    }
+    let size = projects.len().div_ceil(threads);
+    std::thread::scope(|scope| {
+        let one = |(folder, files): &(String, Tree)| project(folder, files, options, 1);
+        let parts: Vec<_> = projects
+            .chunks(size)
+            .map(|chunk| scope.spawn(move || chunk.iter().map(one).collect::<Vec<_>>()))
+            .collect();
+        parts.into_iter().flat_map(|part| part.join().expect("BUG: a project is judged")).collect()
+    })
+}
+
+/// Judges one project, and says its places as seen from the whole tree.
+fn project(folder: &str, files: &Tree, options: &Options, threads: usize) -> Part {
+    let graph = Graph::new(Sources::read(files, threads), options.today.clone());
+    let (mut findings, mut unchecked) = judge(&graph, threads);
+    let back = |place: &mut Place| place.path = below(folder, &place.path);
+    for finding in &mut findings {
+        back(&mut finding.at);
+        finding.other.iter_mut().for_each(|(place, _)| back(place));
+        finding.fix.iter_mut().for_each(|fix| back(&mut fix.at));
+    }
+    unchecked.iter_mut().filter_map(|unknown| unknown.at.as_mut()).for_each(back);
+    let unreadable = graph.sources.unreadable.into_iter().map(|(path, why)| (below(folder, &path), why));
+    Part { findings, unchecked, unreadable: unreadable.collect() }
+}
+
 fn below(folder: &str, path: &str) -> String {
     if folder.is_empty() { path.to_owned() } else { format!("{folder}/{path}") }
 }
 
 fn judge(graph: &Graph, threads: usize) -> (Vec<Finding>, Vec<Unchecked>) {
     let all: Vec<&'static Rule> = rules::all().collect();
-    let size = all.len().div_ceil(threads.max(1)).max(1);
+    if threads == 1 {
+        return merged(all.into_iter().map(|rule| Out::of(graph, rule)));
+    }
+    let size = all.len().div_ceil(threads).max(1);
     let done: Vec<(Vec<Finding>, Vec<Unchecked>)> = std::thread::scope(|scope| {
         let parts: Vec<_> = all
             .chunks(size)
@@ -103,6 +132,10 @@ fn judge(graph: &Graph, threads: usize) -> (Vec<Finding>, Vec<Unchecked>) {
             .collect();
         parts.into_iter().flat_map(|part| part.join().expect("BUG: a rule ends")).collect()
     });
+    merged(done.into_iter())
+}
+
+fn merged(done: impl Iterator<Item = (Vec<Finding>, Vec<Unchecked>)>) -> (Vec<Finding>, Vec<Unchecked>) {
     let (mut findings, mut unchecked) = (Vec::new(), Vec::new());
     for (found, unknown) in done {
         findings.extend(found);

@@ -25,11 +25,14 @@ pub struct Sources {
     /// Every path of the tree, also of files that are not read.
     pub paths: Vec<String>,
     pub modules: BTreeMap<String, Module>,
+    /// Folder of a module to its calls: the folder and block of each.
+    calls: BTreeMap<String, Vec<(String, usize)>>,
     pub yaml: Vec<(usize, Node)>,
     pub json: Vec<(usize, Node)>,
     pub toml: Vec<usize>,
     pub dockerfiles: Vec<Dockerfile>,
     pub scripts: Vec<(usize, Vec<Command>)>,
+    /// In the order of their paths.
     pub code: Vec<Source>,
     pub sql: Vec<usize>,
     /// Path and why.
@@ -173,26 +176,31 @@ impl Sources {
             tree.iter().filter(|(path, _)| !is_foreign(path)).map(|(path, bytes)| (path, &**bytes)).collect();
         let size = files.len().div_ceil(threads.max(1)).max(1);
         let one = |(at, (path, bytes)): (usize, &(&String, &[u8]))| (at, read(path, bytes, at));
-        let done: Vec<_> = std::thread::scope(|scope| {
-            let parts: Vec<_> = files
-                .chunks(size)
-                .enumerate()
-                .map(|(part, chunk)| {
-                    scope.spawn(move || {
-                        chunk
-                            .iter()
-                            .enumerate()
-                            .map(|(at, file)| one((part * size + at, file)))
-                            .collect::<Vec<_>>()
+        let done: Vec<_> = if threads == 1 {
+            files.iter().enumerate().map(one).collect()
+        } else {
+            std::thread::scope(|scope| {
+                let parts: Vec<_> = files
+                    .chunks(size)
+                    .enumerate()
+                    .map(|(part, chunk)| {
+                        scope.spawn(move || {
+                            chunk
+                                .iter()
+                                .enumerate()
+                                .map(|(at, file)| one((part * size + at, file)))
+                                .collect::<Vec<_>>()
+                        })
                     })
-                })
-                .collect();
-            parts.into_iter().flat_map(|part| part.join().expect("BUG: a reader ends")).collect()
-        });
+                    .collect();
+                parts.into_iter().flat_map(|part| part.join().expect("BUG: a reader ends")).collect()
+            })
+        };
         let mut sources = Self { paths: tree.keys().cloned().collect(), ..Self::default() };
         for (at, read) in done {
             sources.add(files[at].0, read);
         }
+        sources.index_calls();
         sources
     }
 
@@ -250,15 +258,35 @@ impl Sources {
 
     /// The calls of a module, with where each stands.
     pub fn calls_of(&self, folder: &str) -> Vec<(&Module, &Block)> {
-        let mut found = Vec::new();
+        let calls = self.calls.get(folder).map_or(&[][..], Vec::as_slice);
+        let one = |(caller, at): &(String, usize)| {
+            let module = &self.modules[caller];
+            (module, &module.blocks[*at])
+        };
+        calls.iter().map(one).collect()
+    }
+
+    fn index_calls(&mut self) {
         for module in self.modules.values() {
-            for call in module.named("module") {
-                if module.source_folder(call).as_deref() == Some(folder) {
-                    found.push((module, call));
+            for (at, block) in module.blocks.iter().enumerate().filter(|(_, block)| block.kind == "module") {
+                if let Some(called) = module.source_folder(block) {
+                    self.calls.entry(called).or_default().push((module.folder.clone(), at));
                 }
             }
         }
-        found
+    }
+
+    /// The programs' sources below a folder, which is all for the root.
+    pub fn code_below(&self, folder: &str) -> &[Source] {
+        if folder.is_empty() {
+            return &self.code;
+        }
+        let path = |source: &Source| self.files[source.file].path.as_str();
+        let (first, last) = (format!("{folder}/"), format!("{folder}0"));
+        let start = self.code.partition_point(|source| path(source) < first.as_str());
+        // `0` comes right after `/`.
+        let end = self.code.partition_point(|source| path(source) < last.as_str());
+        &self.code[start..end]
     }
 
     /// Reads JSON that stands in a string or heredoc, its holes kept.

@@ -8,6 +8,7 @@ pub use check::{Mistake, check};
 
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
+use std::sync::OnceLock;
 
 const EXTRACTS: [&str; 3] = [
     include_str!("../../schemas/aws.json"),
@@ -57,7 +58,7 @@ impl Attribute<'_> {
 
 impl Schemas {
     /// Reads the extracts that are part of the program.
-    pub fn load() -> Self {
+    fn load() -> Self {
         let mut types = BTreeMap::new();
         for extract in EXTRACTS {
             let mut document: Value = serde_json::from_str(extract).expect("BUG: an extract is JSON");
@@ -70,6 +71,12 @@ impl Schemas {
             }
         }
         Self { types }
+    }
+
+    /// The extracts, read once for the whole program.
+    pub fn shared() -> &'static Self {
+        static SHARED: OnceLock<Schemas> = OnceLock::new();
+        SHARED.get_or_init(Self::load)
     }
 
     pub fn get(&self, kind: &str) -> Option<&Map<String, Value>> {

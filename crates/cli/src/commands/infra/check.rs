@@ -40,7 +40,7 @@ pub fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let (roots, tree) = read(&args.path)?;
     let today = crate::units::date_time(crate::units::now());
     let input = Input { roots: &roots, policy: &policy, today: &today[..10] };
-    let report = check(&input, &tree, &Schemas::load(), &waivers);
+    let report = check(&input, &tree, Schemas::shared(), &waivers);
     if let Some(folder) = &args.report {
         write(folder, &report)?;
     }

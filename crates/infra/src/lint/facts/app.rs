@@ -35,10 +35,9 @@ const CLIENTS: &[&str] =
 /// Reads what the sources below a folder say, tests left out.
 pub fn app(sources: &Sources, folder: &str) -> App {
     let mut app = App::default();
-    for source in &sources.code {
+    for source in sources.code_below(folder) {
         let path = &sources.files[source.file].path;
-        let below = folder.is_empty() || path.starts_with(&format!("{folder}/"));
-        if !below || is_test(path) {
+        if is_test(path) {
             continue;
         }
         file_routes(path, source, &mut app);

@@ -36,7 +36,7 @@ fn context(graph: &Graph, docker: &Dockerfile) -> Option<String> {
         crate::tree::join(crate::tree::folder(&graph.sources.files[compose.file].path), &context)
     });
     let from_build = || {
-        graph.builds().iter().find_map(|build| {
+        graph.builds.iter().find_map(|build| {
             (build.dockerfile.as_deref() == Some(path)).then_some(())?;
             let last = &build.command.words.last()?.text;
             (!last.contains('$') && !last.starts_with('-')).then(|| crate::tree::join("", last))?
@@ -220,7 +220,7 @@ impl Ignored {
 fn dockerfile_missing(out: &mut Out<'_>) {
     let graph = out.graph;
     let mut wrong: Vec<(At, String)> = Vec::new();
-    for build in graph.builds() {
+    for build in &graph.builds {
         let option = build.command.option("-f").or_else(|| build.command.option("--file"));
         if let Some(word) = option
             && !word.text.contains('$')

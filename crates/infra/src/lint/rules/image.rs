@@ -7,6 +7,7 @@ use crate::lint::facts::image::{Image, is_moving};
 use crate::lint::facts::programs::{self, Presence};
 use crate::lint::graph::Graph;
 use crate::lint::read::dockerfile::Dockerfile;
+use std::collections::BTreeSet;
 
 pub const RULES: &[Rule] = &[
     Rule {
@@ -99,10 +100,11 @@ fn deprecated_flag(out: &mut Out<'_>) {
 /// Stages that others use, or that something outside names as its target.
 fn stage_unused(out: &mut Out<'_>) {
     let graph = out.graph;
+    let targets = targets(graph);
     for docker in &graph.sources.dockerfiles {
         let mut used: Vec<usize> = vec![docker.stages.len() - 1];
         let mut next = 0;
-        used.extend(targets(graph, docker));
+        used.extend(targets.iter().filter_map(|name| docker.stage(name)));
         while next < used.len() {
             let stage = &docker.stages[used[next]];
             next += 1;
@@ -132,16 +134,13 @@ fn stage_unused(out: &mut Out<'_>) {
     }
 }
 
-/// Stages that compose or a pipeline builds by name.
-fn targets(graph: &Graph, docker: &Dockerfile) -> Vec<usize> {
-    let mut names: Vec<String> = graph
-        .compose
-        .iter()
-        .filter_map(|service| service.compose.as_ref()?.build.as_ref()?.1.clone())
-        .collect();
-    names.extend(graph.commands().iter().filter_map(|command| Some(command.option("--target")?.text)));
-    names.extend(graph.steps().filter_map(|(_, _, step)| step.with("target")?.scalar()));
-    names.iter().filter_map(|name| docker.stage(name)).collect()
+/// Names of stages that compose or a pipeline builds.
+fn targets(graph: &Graph) -> BTreeSet<String> {
+    let composed =
+        graph.compose.iter().filter_map(|service| service.compose.as_ref()?.build.as_ref()?.1.clone());
+    let commands = graph.commands().into_iter().filter_map(|command| Some(command.option("--target")?.text));
+    let steps = graph.steps().filter_map(|(_, _, step)| step.with("target")?.scalar());
+    composed.chain(commands).chain(steps).collect()
 }
 
 fn stage_missing(out: &mut Out<'_>) {
@@ -270,8 +269,7 @@ fn moving_tag(out: &mut Out<'_>) {
             continue;
         }
         if image.is_mutable() {
-            let pushed =
-                out.graph.builds().iter().flat_map(|build| build.tags.clone()).map(|(_, at)| at).next();
+            let pushed = out.graph.builds.iter().flat_map(|build| &build.tags).map(|(_, at)| *at).next();
             let told = out.say(*at, format!("`{}` runs `{value}`, a tag that is moved", container.name));
             if let Some(pushed) = pushed {
                 told.against(pushed, "what the pipeline builds has a tag of its own");

@@ -135,6 +135,7 @@ fn has_own_provider(module: &Module) -> bool {
 }
 
 fn edge_provider_missing(out: &mut Out<'_>) {
+    let things = edge_things(out);
     for module in out.graph.modules() {
         let Some(default) = module.provider("aws", None) else { continue };
         let scope = out.graph.scope(module);
@@ -144,7 +145,7 @@ fn edge_provider_missing(out: &mut Out<'_>) {
         if module.named("provider").any(is_edge) {
             continue;
         }
-        let needs = edge_things(out).into_iter().find(|(resource, _)| {
+        let needs = things.iter().find(|(resource, _)| {
             resource.module.folder == module.folder && resource.block.get("region").is_none()
         });
         if let Some((resource, why)) = needs {

@@ -5,6 +5,7 @@ use crate::finding::Severity;
 use crate::lint::doc::Kind;
 use crate::lint::read::hcl::Block;
 use crate::lint::terraform::Module;
+use crate::schema::{self, Item, Schemas};
 use serde_json::{Map, Value};
 use std::collections::BTreeSet;
 
@@ -180,13 +181,9 @@ fn nearest(module: &Module, parts: &[String]) -> Option<(String, crate::lint::do
     }
 }
 
-/// The provider's schema of a resource type: see `script/schemas` for its form.
+/// The provider's schema of a resource type. Only of AWS: the versions of other providers that people use differ too much.
 fn schema(kind: &str) -> Option<&'static Map<String, Value>> {
-    static SCHEMA: std::sync::OnceLock<Value> = std::sync::OnceLock::new();
-    let all = SCHEMA.get_or_init(|| {
-        serde_json::from_str(include_str!("../../../schemas/aws.json")).expect("BUG: our own file is JSON")
-    });
-    all.get("types")?.get(kind)?.as_object()
+    kind.starts_with("aws_").then(|| Schemas::shared().get(kind))?
 }
 
 /// Arguments every resource may have.
@@ -202,12 +199,6 @@ const META: &[&str] = &[
     "id",
     "dynamic",
 ];
-
-/// Whether a schema's entry must be given.
-fn is_required(entry: &Value) -> bool {
-    let flags = entry.as_str().or_else(|| entry.get("+").or_else(|| entry.get("="))?.as_str());
-    flags.is_some_and(|flags| flags.starts_with('r'))
-}
 
 fn names(block: &Block) -> impl Iterator<Item = (&str, crate::lint::doc::At)> {
     let attrs = block.attrs.iter().map(|entry| (entry.key.as_str(), entry.key_at));
@@ -225,17 +216,19 @@ fn argument_missing(out: &mut Out<'_>) {
 }
 
 fn missing_in(out: &mut Out<'_>, address: &str, block: &Block, schema: &Map<String, Value>) {
-    // `+` and `=` say how often the block itself may stand.
-    for (name, entry) in schema.iter().filter(|(name, _)| !matches!(name.as_str(), "+" | "=")) {
-        let dynamic = block.blocks("dynamic").any(|inner| inner.labels.first() == Some(name));
-        if is_required(entry) && block.entry(name).is_none() && block.block(name).is_none() && !dynamic {
+    for name in schema::required(schema) {
+        let dynamic =
+            block.blocks("dynamic").any(|inner| inner.labels.first().is_some_and(|label| label == name));
+        if block.entry(name).is_none() && block.block(name).is_none() && !dynamic {
             out.say(block.head, format!("`{address}` has no `{name}`, which its provider requires"))
                 .instead(format!("add `{name}` to `{address}`"));
         }
-        if let Some(inner) = entry.as_object().filter(|inner| inner.contains_key("+")) {
-            for nested in block.blocks(name) {
-                missing_in(out, &format!("{address}.{name}"), nested, inner);
-            }
+    }
+    for nested in &block.blocks {
+        if let Some(Item::Block(inner)) = schema::item(schema, &nested.kind)
+            && !inner.is_attribute
+        {
+            missing_in(out, &format!("{address}.{}", nested.kind), nested, inner.inside);
         }
     }
 }
@@ -265,8 +258,8 @@ fn unknown_in(out: &mut Out<'_>, address: &str, block: &Block, schema: &Map<Stri
         }
     }
     for nested in &block.blocks {
-        if let Some(inner) = schema.get(&nested.kind).and_then(Value::as_object) {
-            unknown_in(out, &format!("{address}.{}", nested.kind), nested, inner);
+        if let Some(Item::Block(inner)) = schema::item(schema, &nested.kind) {
+            unknown_in(out, &format!("{address}.{}", nested.kind), nested, inner.inside);
         }
     }
 }
