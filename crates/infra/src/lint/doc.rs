@@ -22,7 +22,7 @@ pub struct Node {
     pub kind: Kind,
 }
 
-/// What a value is. The last four come from HCL alone.
+/// What a value is. The last five come from HCL alone.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Kind {
     Null,
@@ -39,6 +39,21 @@ pub enum Kind {
     Call(String, Vec<Node>),
     /// An expression that is not looked into, only walked: conditionals (`?`), operators, `for`, indexes.
     Op(&'static str, Vec<Node>),
+    /// `[for …]`, `{for …}`.
+    For(Box<For>),
+}
+
+/// A `for` expression.
+#[derive(Debug, Clone, PartialEq)]
+pub struct For {
+    /// What the element is called, or its key and it.
+    pub names: Vec<String>,
+    pub over: Node,
+    /// Of `{for … : key => value}`.
+    pub key: Option<Node>,
+    pub value: Node,
+    /// Whether a condition leaves some out.
+    pub filtered: bool,
 }
 
 /// A piece of a template.
@@ -138,6 +153,11 @@ impl Node {
                         node.walk(visit);
                     }
                 }
+            }
+            Kind::For(it) => {
+                it.over.walk(visit);
+                it.key.iter().for_each(|key| key.walk(visit));
+                it.value.walk(visit);
             }
             Kind::Null | Kind::Bool(_) | Kind::Number(_) | Kind::Text(_) | Kind::Ref(_) => {}
         }

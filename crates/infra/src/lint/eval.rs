@@ -2,6 +2,7 @@
 //! What differs between environments stays a hole; what cannot be known says why.
 
 use super::doc::{Kind, Node, Part};
+use super::generate;
 use super::read::hcl::Block;
 use super::sources::Sources;
 use super::terraform::{Module, Resource};
@@ -64,7 +65,7 @@ impl<'g> Scope<'g> {
                 if values[0] == values[1] { values[0].clone() } else { hole("a condition") }
             }
             Kind::Op(..) => Value::Unknown("an expression that is not evaluated".to_owned()),
-            Kind::List(_) | Kind::Map(_) => Value::Unknown("a collection".to_owned()),
+            Kind::List(_) | Kind::Map(_) | Kind::For(_) => Value::Unknown("a collection".to_owned()),
         }
     }
 
@@ -220,6 +221,7 @@ impl<'g> Scope<'g> {
                 let (node, inner) = scope.follow(parts)?;
                 inner.structure(&node)
             }
+            Kind::For(it) => Some((scope.generated(node, it)?, scope)),
             Kind::Call(name, args) => match (name.as_str(), args.as_slice()) {
                 (
                     "jsonencode" | "jsondecode" | "toset" | "tolist" | "tomap" | "nonsensitive" | "sensitive"
@@ -271,7 +273,7 @@ impl<'g> Scope<'g> {
             .collect();
         let path = crate::tree::join(&self.module.folder, &relative)?;
         let node = self.sources.json_template_file(&path)?;
-        Some((vars.map_or(node.clone(), |vars| replaced(node, vars)), self))
+        Some((vars.map_or(node.clone(), |vars| generate::filled(node, vars)), self))
     }
 
     fn call(self, name: &str, args: &[Node]) -> Value {
@@ -345,6 +347,29 @@ impl<'g> Scope<'g> {
         }
     }
 
+    /// The key of the instance an expression names, of a resource with `for_each`: `jwt` of `x.y["jwt"].arn`.
+    pub fn instance(self, node: &Node) -> Option<String> {
+        let scope = self.deeper()?;
+        let parts = match &node.kind {
+            Kind::Ref(parts) => parts,
+            Kind::Template(pieces) => {
+                return pieces.iter().find_map(|part| match part {
+                    Part::Hole(node) => scope.instance(node),
+                    Part::Text(_) => None,
+                });
+            }
+            _ => return None,
+        };
+        if let [kind, name, index, ..] = parts.as_slice()
+            && scope.module.resource(kind, name).is_some()
+        {
+            let key = index.strip_prefix("[\"")?.strip_suffix("\"]")?;
+            return Some(key.to_owned());
+        }
+        let (node, inner) = scope.follow(parts)?;
+        inner.instance(&node)
+    }
+
     /// The resource of the tree an expression names, with the attribute asked for.
     pub fn resource(self, node: &Node) -> Option<(Resource<'g>, String)> {
         let scope = self.deeper()?;
@@ -382,35 +407,4 @@ fn has_one_value(variable: Option<&Block>, module: &Module, name: &str) -> bool 
     let default = variable.and_then(|variable| variable.get("default")).is_some();
     let folder = module.folder.rsplit('/').next().unwrap_or_default();
     given == 0 && default && super::value::is_environment(folder)
-}
-
-/// Puts a template's variables where they are used.
-fn replaced(node: Node, vars: &Node) -> Node {
-    let at = node.at;
-    let kind = match node.kind {
-        Kind::Ref(parts) => match parts.as_slice() {
-            [name] if vars.get(name).is_some() => {
-                return Node { at, ..vars.get(name).cloned().expect("BUG: looked up above") };
-            }
-            _ => Kind::Ref(parts),
-        },
-        Kind::List(items) => Kind::List(items.into_iter().map(|item| replaced(item, vars)).collect()),
-        Kind::Map(entries) => Kind::Map(
-            entries
-                .into_iter()
-                .map(|entry| super::doc::Entry { value: replaced(entry.value, vars), ..entry })
-                .collect(),
-        ),
-        Kind::Template(parts) => Kind::Template(
-            parts
-                .into_iter()
-                .map(|part| match part {
-                    Part::Hole(node) => Part::Hole(replaced(node, vars)),
-                    text => text,
-                })
-                .collect(),
-        ),
-        kind => kind,
-    };
-    Node { at, kind }
 }

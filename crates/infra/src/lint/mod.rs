@@ -6,6 +6,7 @@ pub mod eval;
 pub mod facts;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod generate;
 pub mod graph;
 mod parts;
 pub mod read;

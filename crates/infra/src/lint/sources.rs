@@ -87,7 +87,7 @@ fn form(path: &str, bytes: &[u8]) -> Option<Form> {
         "toml" if name == "medeclipse.toml" => Form::Toml,
         "sh" | "bash" => Form::Shell,
         "sql" => Form::Sql,
-        "tpl" | "tftpl" | "tmpl" | "dockerignore" | "txt" => Form::Plain,
+        "tpl" | "tftpl" | "tmpl" | "dockerignore" | "txt" | "conf" | "template" | "properties" => Form::Plain,
         _ if lower == "makefile" || lower == ".dockerignore" || lower == "procfile" || name == ".npmrc" => {
             Form::Plain
         }

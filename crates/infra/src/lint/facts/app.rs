@@ -20,6 +20,8 @@ pub struct App {
     pub routes: Vec<(String, At)>,
     /// Where other routes are mounted: `/api`.
     pub prefixes: Vec<String>,
+    /// What stands before every route of the program, but for those that are excluded: then nothing is claimed.
+    pub global_prefix: Option<String>,
     pub ports: Vec<(u32, At)>,
     /// Every text of the program: a path that stands there is not called missing.
     pub texts: Vec<String>,
@@ -43,7 +45,43 @@ pub fn app(sources: &Sources, folder: &str) -> App {
         file_routes(path, source, &mut app);
         scan(source, &mut app);
     }
+    spring(sources, folder, &mut app);
     app
+}
+
+/// The port of Spring's `application.yml` and `application.properties`.
+fn spring(sources: &Sources, folder: &str, app: &mut App) {
+    let below =
+        |path: &str| folder.is_empty() || path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+    for (file, root) in &sources.yaml {
+        let path = &sources.files[*file].path;
+        let named = matches!(crate::tree::file_name(path), "application.yml" | "application.yaml");
+        if named
+            && below(path)
+            && !is_test(path)
+            && let Some(node) = root.path(&["server", "port"])
+            && let Some(port) = node.scalar().and_then(|text| text.parse().ok())
+        {
+            app.ports.push((port, node.at));
+        }
+    }
+    for (at, file) in sources.files.iter().enumerate() {
+        if crate::tree::file_name(&file.path) != "application.properties"
+            || !below(&file.path)
+            || is_test(&file.path)
+        {
+            continue;
+        }
+        let mut start = 0;
+        for line in file.text.split_inclusive('\n') {
+            if let Some(value) = line.trim().strip_prefix("server.port=")
+                && let Ok(port) = value.trim().parse()
+            {
+                app.ports.push((port, At::new(at, start, start + line.trim_end().len())));
+            }
+            start += line.len();
+        }
+    }
 }
 
 pub fn is_test(path: &str) -> bool {
@@ -235,6 +273,9 @@ fn route(source: &Source, open: usize, app: &mut App) {
                     .map(|text| format!("/{}", text.text.trim_matches('/'))),
             );
             keyword_prefix(source, open, app);
+            if name.text == "setGlobalPrefix" && source.is(open + 2, ")") {
+                app.global_prefix = first.map(|text| format!("/{}", text.text.trim_matches('/')));
+            }
         }
         "APIRouter" | "Blueprint" | "Controller" | "RequestMapping" => {
             if let Some(text) = first {
@@ -278,6 +319,10 @@ impl App {
         let path = path.split(['?', '#']).next().unwrap_or(path);
         let path = if path.len() > 1 { path.trim_end_matches('/') } else { path };
         let fits = |route: &str| same_path(route, path);
+        let outside = |prefix: &String| !format!("{path}/").starts_with(&format!("{prefix}/"));
+        if self.global_prefix.as_ref().is_some_and(outside) && !self.serves_files {
+            return self.texts.iter().any(|text| text == path);
+        }
         self.serves_files
             || self.routes.iter().any(|(route, _)| fits(route))
             || self.prefixes.iter().any(|prefix| {

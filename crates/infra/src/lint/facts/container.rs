@@ -136,7 +136,7 @@ fn with_structures(node: &Node, scope: Scope<'_>) -> Node {
     let mut node = node.clone();
     if let Kind::Map(entries) = &mut node.kind {
         for entry in entries {
-            if matches!(entry.value.kind, Kind::Ref(_) | Kind::Call(..))
+            if matches!(entry.value.kind, Kind::Ref(_) | Kind::Call(..) | Kind::For(_))
                 && let Some((inner, _)) = scope.structure(&entry.value)
             {
                 entry.value = inner;
@@ -147,8 +147,8 @@ fn with_structures(node: &Node, scope: Scope<'_>) -> Node {
 }
 
 fn container(node: &Node, value: &dyn Fn(&Node) -> Value, scope: Option<Scope<'_>>) -> Container {
-    let (env, env_complete) = pairs(node.get("environment"), "value", value, scope);
-    let (secrets, _) = pairs(node.get("secrets"), "valueFrom", value, scope);
+    let (env, env_complete) = pairs(node.get("environment"), "value", value);
+    let (secrets, _) = pairs(node.get("secrets"), "valueFrom", value);
     let port = |map: &Node| {
         let port = map.get("containerPort")?;
         Some((value(port).known()?.parse().ok()?, port.at))
@@ -214,26 +214,8 @@ pub fn duration(text: &str) -> Option<f64> {
     Some(total)
 }
 
-fn pairs(
-    list: Option<&Node>,
-    key: &str,
-    value: &dyn Fn(&Node) -> Value,
-    scope: Option<Scope<'_>>,
-) -> (Vec<Setting>, bool) {
+fn pairs(list: Option<&Node>, key: &str, value: &dyn Fn(&Node) -> Value) -> (Vec<Setting>, bool) {
     let Some(list) = list else { return (Vec::new(), true) };
-    // `[for name, value in local.x : { name = name, value = value }]`
-    if let (Kind::Op("for", parts), Some(scope)) = (&list.kind, scope)
-        && let Some((map, inner)) = parts.first().and_then(|over| scope.structure(over))
-        && map.is_map()
-    {
-        let one = |entry: &crate::lint::doc::Entry| Setting {
-            name: entry.key.clone(),
-            at: entry.key_at,
-            value: inner.value(&entry.value),
-            node: entry.value.clone(),
-        };
-        return (map.entries().iter().map(one).collect(), true);
-    }
     let one = |item: &Node| {
         let name = item.get("name")?;
         let node = item.get(key)?;

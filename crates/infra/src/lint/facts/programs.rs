@@ -110,11 +110,30 @@ const PACKAGES: &[(&str, &[&str])] = &[
 
 /// Whether a stage of a Dockerfile has a program.
 pub fn in_stage(docker: &Dockerfile, stage: usize, program: &str) -> Presence {
+    in_stage_at(docker, stage, program, 0)
+}
+
+/// Stages that copy from stages are followed this deep.
+const COPIES_MAX: usize = 6;
+
+fn in_stage_at(docker: &Dockerfile, stage: usize, program: &str, depth: usize) -> Presence {
     let name = program.rsplit('/').next().unwrap_or(program);
     let mut removed = None;
     for stage in docker.lineage(stage) {
         for instruction in docker.stages[stage].instructions.iter().rev() {
             match change(instruction, name) {
+                // A folder of programs brings what the stage it comes from has.
+                Some(true) if brings_folder(instruction, name) => {
+                    let from = instruction.flag("from").and_then(|from| docker.stage(from));
+                    let there = from
+                        .filter(|from| *from != stage && depth < COPIES_MAX)
+                        .map(|from| in_stage_at(docker, from, name, depth + 1));
+                    match there {
+                        Some(Presence::Missing(_)) => {}
+                        Some(found) => return found,
+                        None => return Presence::Present,
+                    }
+                }
                 Some(true) => return Presence::Present,
                 Some(false) => removed = removed.or(Some(instruction.at)),
                 None => {}
@@ -201,6 +220,13 @@ fn distroless(short: &str) -> Vec<&'static str> {
         name if name.starts_with("java") => vec!["java"],
         _ => Vec::new(),
     }
+}
+
+/// Whether a copy names a folder of programs, and not the program itself.
+fn brings_folder(instruction: &Instruction, program: &str) -> bool {
+    let last = |word: &str| word.trim_end_matches('/').rsplit('/').next().map(str::to_owned);
+    matches!(instruction.keyword.as_str(), "COPY" | "ADD")
+        && !instruction.words().iter().any(|(word, _)| last(word).as_deref() == Some(program))
 }
 
 /// Whether an instruction brings a program (`true`) or takes it away.

@@ -1,6 +1,6 @@
 //! Reads HCL, and Terraform's JSON form, to blocks with places. Evaluates nothing; see `lint::eval`.
 
-use crate::lint::doc::{At, Entry, Kind, Node, Part};
+use crate::lint::doc::{At, Entry, For, Kind, Node, Part};
 use hcl_edit::Span as _;
 use hcl_edit::expr::{Expression, ObjectKey, TraversalOperator};
 use hcl_edit::structure::{Body, Structure};
@@ -170,10 +170,15 @@ impl Reader {
                 vec![self.expr(&it.lhs_expr), self.expr(&it.rhs_expr)],
             ),
             Expression::ForExpr(it) => {
-                let mut parts = vec![self.expr(&it.intro.collection_expr), self.expr(&it.value_expr)];
-                parts.extend(it.key_expr.iter().map(|key| self.expr(key)));
-                parts.extend(it.cond.iter().map(|cond| self.expr(&cond.expr)));
-                Kind::Op("for", parts)
+                let names = it.intro.key_var.iter().chain(std::iter::once(&it.intro.value_var));
+                Kind::For(Box::new(For {
+                    names: names.map(|name| name.as_str().to_owned()).collect(),
+                    over: self.expr(&it.intro.collection_expr),
+                    key: it.key_expr.as_ref().map(|key| self.expr(key)),
+                    value: self.expr(&it.value_expr),
+                    // `...` makes lists of what has the same key.
+                    filtered: it.cond.is_some() || it.grouping,
+                }))
             }
         };
         Node { at, kind }

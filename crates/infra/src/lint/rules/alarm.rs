@@ -173,6 +173,20 @@ fn watches_nothing(out: &mut Out<'_>) {
         let Some(dimensions) = alarm.block.get("dimensions") else { continue };
         let scope = out.graph.scope(alarm.module);
         for entry in dimensions.entries() {
+            if matches!(entry.key.as_str(), "LoadBalancer" | "TargetGroup")
+                && let Some((balancer, attribute)) = scope.resource(&entry.value)
+                && matches!(attribute.as_str(), "arn" | "id" | "name")
+            {
+                let message = format!(
+                    "`{}` watches the {attribute} of `{}`; the metric is told under its suffix",
+                    alarm.address(),
+                    balancer.address()
+                );
+                out.say(entry.value.at, message)
+                    .against(balancer.head(), "what is watched")
+                    .instead(format!("`{}.arn_suffix`", balancer.address()));
+                continue;
+            }
             let Some((_, kinds)) = DIMENSIONS.iter().find(|(name, _)| *name == entry.key) else { continue };
             if scope.resource(&entry.value).is_some() {
                 continue;

@@ -23,6 +23,14 @@ pub const RULES: &[Rule] = &[
         instead: "a script package.json has",
         check: package_script_missing,
     },
+    Rule {
+        id: "call/option-file-missing",
+        severity: Severity::High,
+        says: "A file or folder that a command is given is in the tree.",
+        why: "The step ends at once: the file is not there.",
+        instead: "a path of the tree",
+        check: option_file_missing,
+    },
 ];
 
 fn file_missing(out: &mut Out<'_>) {
@@ -170,6 +178,65 @@ fn check_package(out: &mut Out<'_>, folder: &str, commands: &[Command]) {
                     format!("the nearest is `{near}`")
                 },
             );
+        }
+    }
+}
+
+/// Files and folders that well-known commands are given by an option.
+fn option_file(command: &Command) -> Option<crate::lint::read::shell::Word> {
+    if (command.is(&["pip", "install"]) || command.is(&["pip3", "install"])) && command.has("-r") {
+        return command.option("-r");
+    }
+    if command.is(&["docker", "compose"]) || command.is(&["docker-compose"]) {
+        return command.option("-f").or_else(|| command.option("--file"));
+    }
+    if command.is(&["terraform"]) {
+        return command.option("-chdir");
+    }
+    None
+}
+
+fn option_file_missing(out: &mut Out<'_>) {
+    let graph = out.graph;
+    for (workflow, job, step) in graph.steps().filter(|(workflow, ..)| !workflow.is_action) {
+        if step
+            .own
+            .iter()
+            .any(|command| command.is(&["cd"]) || command.is(&["git", "clone"]) || command.is(&["ssh"]))
+        {
+            continue;
+        }
+        let base = project_root(&graph.sources.files[workflow.file].path);
+        let Some(here) = crate::tree::join(&base, &working_directory(job, step)) else { continue };
+        if !here.is_empty() && !graph.sources.exists(&here) {
+            continue;
+        }
+        for command in &step.own {
+            let Some(word) = option_file(command).filter(|word| {
+                !word.text.contains(['$', '*', '~', '{']) && !word.text.starts_with(['/', '-'])
+            }) else {
+                continue;
+            };
+            if exists(graph, &here, &word.text) || is_fetched(graph, job, &word.text) {
+                continue;
+            }
+            let name = crate::tree::file_name(&word.text);
+            let near = graph
+                .sources
+                .files
+                .iter()
+                .position(|file| crate::tree::file_name(&file.path) == name)
+                .or_else(|| {
+                    (0..graph.sources.files.len())
+                        .min_by_key(|at| strsim::levenshtein(&graph.sources.files[*at].path, &word.text))
+                });
+            let told = out.say(word.at, format!("`{}` is named, but is not in the tree", word.text));
+            if let Some(near) = near {
+                told.against(
+                    crate::lint::doc::At::new(near, 0, 0),
+                    format!("the nearest is `{}`", graph.sources.files[near].path),
+                );
+            }
         }
     }
 }

@@ -86,8 +86,9 @@ fn dimensions(source: &Source, range: std::ops::Range<usize>) -> Vec<std::ops::R
     let mut found = Vec::new();
     for at in range {
         let name = source.tokens[at].text.as_str();
+        // `Dimensions: […]`, `dimensions=[…]`, and `"Dimensions": […]` of a dictionary.
         let key = matches!(name, "Dimensions" | "dimensions" | "labels" | "attributes" | "tags")
-            && source.tokens[at].lexeme == Lexeme::Name;
+            && (source.tokens[at].lexeme == Lexeme::Name || source.is(at + 1, ":"));
         if key
             && (source.is(at + 1, ":") || source.is(at + 1, "="))
             && let Some(end) = (at + 2..(at + 4).min(source.tokens.len()))

@@ -39,6 +39,14 @@ pub const RULES: &[Rule] = &[
         instead: "HOST:PORT with the port the program listens on",
         check: port_unserved,
     },
+    Rule {
+        id: "compose/credentials-mismatch",
+        severity: Severity::Critical,
+        says: "An address of a database has the user, password and name the database is made with.",
+        why: "The database refuses the login, or has no such database: nothing that needs it starts.",
+        instead: "the same values, best from one variable",
+        check: credentials_mismatch,
+    },
 ];
 
 /// The services of the same file.
@@ -186,7 +194,7 @@ fn alias(service: &Container, host: &str) -> bool {
 }
 
 /// Ports that images of the library listen on.
-const PORTS: &[(&str, u32)] = &[
+pub(super) const PORTS: &[(&str, u32)] = &[
     ("postgres", 5432),
     ("redis", 6379),
     ("valkey", 6379),
@@ -242,6 +250,78 @@ fn port_unserved(out: &mut Out<'_>) {
             out.say(*at, format!("`{}` publishes its port {inside}, but listens on {port}", service.name))
                 .against(place, format!("port {port}"))
                 .instead(format!("port {port}"));
+        }
+    }
+}
+
+/// What images of databases are told at their first start: user, password, database, and the user when none is named.
+const LOGINS: &[(&str, [&str; 3], Option<&str>)] = &[
+    ("postgres", ["POSTGRES_USER", "POSTGRES_PASSWORD", "POSTGRES_DB"], Some("postgres")),
+    ("mysql", ["MYSQL_USER", "MYSQL_PASSWORD", "MYSQL_DATABASE"], None),
+    ("mariadb", ["MARIADB_USER", "MARIADB_PASSWORD", "MARIADB_DATABASE"], None),
+];
+
+/// User, password and database of an address.
+fn login(text: &str) -> Option<[Option<String>; 3]> {
+    let rest = text.split_once("://")?.1;
+    let (who, rest) = rest.split_once('@')?;
+    let (user, password) =
+        who.split_once(':').map_or((who, None), |(user, password)| (user, Some(password.to_owned())));
+    let name = rest.split_once('/').map(|(_, name)| name.split('?').next().unwrap_or_default().to_owned());
+    Some([Some(user.to_owned()), password, name.filter(|name| !name.is_empty())])
+}
+
+fn credentials_mismatch(out: &mut Out<'_>) {
+    let graph = out.graph;
+    for service in graph.compose.iter().filter(|service| !is_partial(graph, service)) {
+        let all = siblings(graph, service);
+        for setting in &service.env {
+            let text = setting.value.to_string();
+            let (Some((host, _)), Some(login)) = (address(&text), login(&text)) else { continue };
+            let Some(other) = all.iter().find(|other| other.name == host || alias(other, &host)) else {
+                continue;
+            };
+            let Some((image, _)) = &other.image else { continue };
+            let image = crate::lint::facts::image::Image::of(image);
+            let Some((_, names, usual)) = LOGINS.iter().find(|(name, ..)| *name == image.short()) else {
+                continue;
+            };
+            if !other.env_complete || !text.contains("://") {
+                continue;
+            }
+            let given = |name: &str| other.env.iter().find(|setting| setting.name == name);
+            for (index, name) in names.iter().enumerate() {
+                let Some(asked) = login[index].as_ref().filter(|asked| !asked.contains('$')) else {
+                    continue;
+                };
+                let own = given(name);
+                // Without a name of its own the database is called like its user.
+                let made = match (own, index) {
+                    (Some(setting), _) => setting.value.known().map(str::to_owned),
+                    (None, 0) => usual.map(str::to_owned),
+                    (None, 2) => given(names[0])
+                        .map_or(usual.map(str::to_owned), |user| user.value.known().map(str::to_owned)),
+                    (None, _) => None,
+                };
+                let root = index < 2 && login[0].as_deref() == Some("root");
+                if let Some(made) = made.filter(|made| made != asked && !made.contains('$') && !root) {
+                    let what = ["user", "password", "database"][index];
+                    let shown = if index == 1 {
+                        String::new()
+                    } else {
+                        format!(" `{asked}`, but it is made with `{made}`")
+                    };
+                    out.say(
+                        setting.at,
+                        format!("`{}` addresses `{}` with another {what}{shown}", service.name, other.name),
+                    )
+                    .against(
+                        own.map_or(other.at, |setting| setting.at),
+                        format!("the {what} it is made with"),
+                    );
+                    break;
+                }
+            }
         }
     }
 }

@@ -26,7 +26,7 @@ pub const RULES: &[Rule] = &[
 ];
 
 /// The folder a Dockerfile's context is, and the sources of its copies.
-fn context(graph: &Graph, docker: &Dockerfile) -> Option<String> {
+pub(super) fn context(graph: &Graph, docker: &Dockerfile) -> Option<String> {
     let path = &graph.sources.files[docker.file].path;
     let from_compose = graph.compose.iter().find_map(|service| {
         let compose = service.compose.as_ref()?;

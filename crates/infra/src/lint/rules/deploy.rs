@@ -28,6 +28,14 @@ pub const RULES: &[Rule] = &[
         check: repository_mismatch,
     },
     Rule {
+        id: "deploy/pushed-not-built",
+        severity: Severity::Critical,
+        says: "A pipeline pushes the image it has built.",
+        why: "The push fails: there is no such image on the runner. Or an old one is pushed.",
+        instead: "the name it is built under",
+        check: pushed_not_built,
+    },
+    Rule {
         id: "deploy/wait-is-no-proof",
         severity: Severity::Critical,
         says: "A deployment has succeeded when the new revision serves.",
@@ -412,4 +420,55 @@ fn is_test(step: &Step) -> bool {
                 || matches!(word.text.as_str(), "pytest" | "jest" | "vitest" | "rspec")
         })
     })
+}
+
+fn pushed_not_built(out: &mut Out<'_>) {
+    let graph = out.graph;
+    for workflow in &graph.workflows {
+        for job in &workflow.jobs {
+            let mut made: Vec<(Value, At)> = Vec::new();
+            let mut pushed: Vec<(Value, At)> = Vec::new();
+            let mut unseen = false;
+            for step in &job.steps {
+                for command in &step.all {
+                    let build =
+                        command.is(&["docker", "build"]) || command.is(&["docker", "buildx", "build"]);
+                    for pair in command.words.windows(2).filter(|_| build) {
+                        if matches!(pair[0].text.as_str(), "-t" | "--tag") {
+                            made.push((resolved(workflow, job, step, &pair[1].text), pair[1].at));
+                        }
+                    }
+                    if command.is(&["docker", "tag"])
+                        && let Some(word) = command.words.last()
+                    {
+                        made.push((resolved(workflow, job, step, &word.text), word.at));
+                    }
+                    unseen |= command.is(&["docker", "pull"])
+                        || command.is(&["docker", "load"])
+                        || command.is(&["docker", "compose"]);
+                    if command.is(&["docker", "push"])
+                        && let Some(word) =
+                            command.run().iter().skip(2).find(|word| !word.text.starts_with('-'))
+                    {
+                        pushed.push((resolved(workflow, job, step, &word.text), word.at));
+                    }
+                }
+                unseen |= step.action() == "docker/build-push-action";
+            }
+            let name = |value: &Value| Image::of(value).repository;
+            for (value, at) in pushed.iter().filter(|_| !unseen && !made.is_empty()) {
+                let own = name(value);
+                let known = |text: &str| !text.contains('$') && !text.is_empty();
+                if known(&own) && made.iter().all(|(built, _)| known(&name(built)) && name(built) != own) {
+                    let (near, place) = made
+                        .iter()
+                        .min_by_key(|(built, _)| strsim::levenshtein(&name(built), &own))
+                        .expect("BUG: not empty");
+                    out.say(*at, format!("`{own}` is pushed, but this job builds `{}`", name(near)))
+                        .against(*place, "built here")
+                        .instead(format!("`{}`", name(near)));
+                }
+            }
+        }
+    }
 }

@@ -199,7 +199,11 @@ fn test_lacks(out: &mut Out<'_>) {
         if job.node.get("services").is_none() || !is_test(step) {
             continue;
         }
-        let Some(own) = step.node.get("env") else { continue };
+        let own = step.node.get("env");
+        // A unit test may need nothing; what goes through the whole system needs what the others do.
+        if own.is_none() && !is_whole(step) {
+            continue;
+        }
         let shared = job.node.get("env").map_or(&[][..], crate::lint::doc::Node::entries);
         for other in job.steps.iter().filter(|other| !std::ptr::eq(*other, step) && is_test(other)) {
             let Some(theirs) = other.node.get("env") else { continue };
@@ -207,7 +211,7 @@ fn test_lacks(out: &mut Out<'_>) {
                 let address =
                     ["_URL", "_HOST", "_URI", "_DSN", "_ADDR"].iter().any(|end| entry.key.ends_with(end));
                 address
-                    && own.entry(&entry.key).is_none()
+                    && own.is_none_or(|own| own.entry(&entry.key).is_none())
                     && !shared.iter().any(|known| known.key == entry.key)
             });
             if let Some(entry) = lacks {
@@ -218,6 +222,16 @@ fn test_lacks(out: &mut Out<'_>) {
             }
         }
     }
+}
+
+/// Whether a test by its name goes through the whole system.
+fn is_whole(step: &crate::lint::facts::pipeline::Step) -> bool {
+    let words = step.own.iter().flat_map(|command| &command.words);
+    words.into_iter().any(|word| {
+        ["e2e", "integration", "playwright", "cypress", "acceptance", "smoke"]
+            .iter()
+            .any(|name| word.text.contains(name))
+    })
 }
 
 fn is_test(step: &crate::lint::facts::pipeline::Step) -> bool {

@@ -30,6 +30,22 @@ pub const RULES: &[Rule] = &[
         instead: "the name it is uploaded under",
         check: artifact_missing,
     },
+    Rule {
+        id: "job/folder-missing",
+        severity: Severity::High,
+        says: "A step works in a folder that is in the tree.",
+        why: "The step ends at once: `No such file or directory`.",
+        instead: "a folder of the tree",
+        check: folder_missing,
+    },
+    Rule {
+        id: "job/service-port",
+        severity: Severity::High,
+        says: "A job reaches its services at the ports it publishes.",
+        why: "On the runner a service is reached through its published port only, in a container by its name only: connection refused.",
+        instead: "the published port",
+        check: service_port,
+    },
 ];
 
 /// Every `a.b.c` of a kind in the expressions of a value.
@@ -191,6 +207,164 @@ fn artifact_missing(out: &mut Out<'_>) {
                 out.say(node.at, format!("no step uploads an artefact `{name}`"))
                     .against(*at, format!("uploaded: `{near}`"))
                     .instead(format!("`{near}`"));
+            }
+        }
+    }
+}
+
+fn folder_missing(out: &mut Out<'_>) {
+    let graph = out.graph;
+    for (workflow, job, step) in graph.steps().filter(|(workflow, ..)| !workflow.is_action) {
+        let Some(node) = step
+            .node
+            .get("working-directory")
+            .or_else(|| job.node.path(&["defaults", "run", "working-directory"]))
+        else {
+            continue;
+        };
+        let Some(folder) = node.text().filter(|text| !text.contains(['$', '~']) && !text.starts_with('/'))
+        else {
+            continue;
+        };
+        // Another checkout, or a step before, may bring it.
+        let made = job.steps.iter().any(|step| {
+            let run = step.node.get("run").and_then(Node::scalar).unwrap_or_default();
+            step.with("path").is_some()
+                || step.with("repository").is_some()
+                || step.with("submodules").is_some()
+                || ["mkdir", "git clone", "unzip", "tar ", "init ", "create"]
+                    .iter()
+                    .any(|word| run.contains(word))
+                || step.action().contains("cache")
+                || step.action().contains("download")
+        });
+        let base = crate::lint::facts::pipeline::project_root(&graph.sources.files[workflow.file].path);
+        let Some(path) = crate::tree::join(&base, folder).filter(|path| !made && !graph.sources.exists(path))
+        else {
+            continue;
+        };
+        let folders: std::collections::BTreeSet<&str> =
+            graph.sources.paths.iter().filter_map(|path| path.split_once('/').map(|parts| parts.0)).collect();
+        let told = out.say(node.at, format!("the step works in `{path}`, which is not in the tree"));
+        told.against(
+            job.at,
+            format!(
+                "the folders there are: {}",
+                folders
+                    .into_iter()
+                    .filter(|name| !name.starts_with('.'))
+                    .take(8)
+                    .collect::<Vec<_>>()
+                    .join(", ")
+            ),
+        );
+    }
+}
+
+/// A service of a job: its name, the ports outside and inside, and where it stands.
+struct Service {
+    name: String,
+    inside: u32,
+    /// Outside; nothing where no port is published, 0 where the runner chooses.
+    outside: Option<u32>,
+    at: At,
+}
+
+/// Schemes of addresses, and the port each means.
+const SCHEMES: &[(&str, u32)] = &[
+    ("postgres", 5432),
+    ("postgresql", 5432),
+    ("redis", 6379),
+    ("mysql", 3306),
+    ("mongodb", 27017),
+    ("amqp", 5672),
+];
+
+fn services(job: &Job) -> Vec<Service> {
+    let mut found = Vec::new();
+    for entry in job.node.get("services").map_or(&[][..], Node::entries) {
+        let image = entry.value.get("image").and_then(Node::scalar).unwrap_or_default();
+        let image = crate::lint::facts::image::Image::read(&image);
+        let usual = super::compose::PORTS.iter().find(|(name, _)| *name == image.short()).map(|port| port.1);
+        let ports = entry.value.get("ports");
+        let mut published = false;
+        for node in ports.map_or(&[][..], Node::items) {
+            let text = node.scalar().unwrap_or_default();
+            let (outside, inside) = text.split_once(':').unwrap_or(("0", &text));
+            if let (Ok(outside), Ok(inside)) =
+                (outside.parse(), inside.split('/').next().unwrap_or_default().parse())
+            {
+                published = true;
+                found.push(Service { name: entry.key.clone(), inside, outside: Some(outside), at: node.at });
+            }
+        }
+        if let Some(inside) = usual.filter(|_| !published && ports.is_none()) {
+            found.push(Service { name: entry.key.clone(), inside, outside: None, at: entry.key_at });
+        }
+    }
+    found
+}
+
+/// Scheme, host and port of an address.
+fn address(text: &str) -> Option<(u32, String)> {
+    let (scheme, rest) = text.split_once("://")?;
+    let usual = SCHEMES.iter().find(|(name, _)| scheme.split('+').next() == Some(name))?.1;
+    let host = rest.split(['/', '?']).next()?.rsplit('@').next()?;
+    let (host, port) =
+        host.split_once(':').map_or((host, Some(usual)), |(host, port)| (host, port.parse().ok()));
+    Some((port?, host.to_owned()))
+}
+
+fn service_port(out: &mut Out<'_>) {
+    for workflow in &out.graph.workflows {
+        for job in &workflow.jobs {
+            let services = services(job);
+            if services.is_empty() {
+                continue;
+            }
+            let in_container = job.node.get("container").is_some();
+            let mut addresses: Vec<(u32, String, At)> = Vec::new();
+            for node in std::iter::once(&job.node)
+                .chain(job.steps.iter().map(|step| &step.node))
+                .filter_map(|node| node.get("env"))
+            {
+                addresses.extend(node.entries().iter().filter_map(|entry| {
+                    let (port, host) = address(&entry.value.scalar()?)?;
+                    Some((port, host, entry.value.at))
+                }));
+            }
+            for (port, host, at) in addresses {
+                let local = matches!(host.as_str(), "localhost" | "127.0.0.1");
+                let named = services.iter().find(|service| service.name == host);
+                if let Some(service) = named.filter(|_| !in_container) {
+                    out.say(at, format!("`{host}` is reached by its name only from a container, and `{}` runs on the runner", job.id))
+                        .against(service.at, "the service")
+                        .instead("`localhost` and the published port");
+                    continue;
+                }
+                let fits = services
+                    .iter()
+                    .any(|service| service.outside.is_some_and(|outside| outside == port || outside == 0));
+                let meant =
+                    services.iter().find(|service| service.inside == port || service.outside.is_none());
+                if let Some(service) =
+                    meant.filter(|service| local && !in_container && !fits && service.inside == port)
+                {
+                    let message = match service.outside {
+                        Some(outside) => format!(
+                            "port {port} of the runner is asked, but `{}` is published at {outside}",
+                            service.name
+                        ),
+                        None => format!(
+                            "port {port} of the runner is asked, but `{}` publishes no port",
+                            service.name
+                        ),
+                    };
+                    out.say(at, message).against(service.at, "the service").instead(match service.outside {
+                        Some(outside) => format!("port {outside}"),
+                        None => format!("`ports: [\"{port}:{port}\"]` at the service"),
+                    });
+                }
             }
         }
     }

@@ -127,6 +127,7 @@ fn service_not_allowed(out: &mut Out<'_>) {
                 );
                 continue;
             };
+            wrong_region(out, user, node.at, &services, at, service);
             let lets_in = services.iter().any(|value| {
                 let text = value.to_string();
                 text == "*"
@@ -142,6 +143,43 @@ fn service_not_allowed(out: &mut Out<'_>) {
                 out.say(node.at, message).against(at, "the key's policy").instead(instead(service));
             }
         }
+    }
+}
+
+/// A regional service that is let in only for another region than the one things are made in.
+fn wrong_region(
+    out: &mut Out<'_>,
+    user: Resource<'_>,
+    at: At,
+    services: &[Value],
+    policy: At,
+    service: &str,
+) {
+    let alias = user.module.provider_alias(user.block);
+    let provider = user.module.provider("aws", alias.as_deref()).and_then(|block| block.get("region"));
+    let Some(home) = provider.map(|node| out.graph.scope(user.module).value(node)) else { return };
+    let Some(home) = home.known().filter(|_| user.block.get("region").is_none()) else { return };
+    let regions: Vec<String> = services
+        .iter()
+        .filter_map(|value| {
+            let text = value.known()?.strip_prefix(&format!("{service}."))?.strip_suffix(".amazonaws.com")?;
+            (!text.is_empty()).then(|| text.to_owned())
+        })
+        .collect();
+    let any = services.iter().any(|value| {
+        let text = value.to_string();
+        text == "*" || text == format!("{service}.amazonaws.com") || text.contains("${")
+    });
+    if let Some(first) = regions.first().filter(|_| !any && !regions.iter().any(|region| region == home)) {
+        out.say(
+            at,
+            format!(
+                "its key's policy lets `{service}` in for `{first}`, but `{}` is made in `{home}`",
+                user.address()
+            ),
+        )
+        .against(policy, "the key's policy")
+        .instead(format!("`{service}.{home}.amazonaws.com`"));
     }
 }
 

@@ -1,6 +1,7 @@
 //! Lists the rules. A topic is a file; a rule asks the graph and claims only what it can show.
 
 mod alarm;
+mod balancer;
 mod cache;
 mod call;
 mod code;
@@ -9,6 +10,7 @@ mod context;
 mod database;
 mod deploy;
 mod env;
+mod gate;
 mod image;
 mod job;
 mod key;
@@ -17,11 +19,16 @@ mod log;
 mod migration;
 mod name;
 mod network;
+mod permission;
 mod probe;
+mod proxy;
 mod region;
+mod reuse;
 mod role;
+mod scaling;
 mod script;
 mod secret;
+mod start;
 mod state;
 mod task;
 mod terraform;
@@ -50,6 +57,7 @@ pub struct Rule {
 /// All rules, by topic.
 pub const TOPICS: &[(&str, &[Rule])] = &[
     ("alarm", alarm::RULES),
+    ("balancer", balancer::RULES),
     ("cache", cache::RULES),
     ("call", call::RULES),
     ("code", code::RULES),
@@ -58,6 +66,7 @@ pub const TOPICS: &[(&str, &[Rule])] = &[
     ("database", database::RULES),
     ("deploy", deploy::RULES),
     ("env", env::RULES),
+    ("gate", gate::RULES),
     ("image", image::RULES),
     ("job", job::RULES),
     ("key", key::RULES),
@@ -66,11 +75,16 @@ pub const TOPICS: &[(&str, &[Rule])] = &[
     ("migration", migration::RULES),
     ("name", name::RULES),
     ("network", network::RULES),
+    ("permission", permission::RULES),
     ("probe", probe::RULES),
+    ("proxy", proxy::RULES),
     ("region", region::RULES),
+    ("reuse", reuse::RULES),
     ("role", role::RULES),
+    ("scaling", scaling::RULES),
     ("script", script::RULES),
     ("secret", secret::RULES),
+    ("start", start::RULES),
     ("state", state::RULES),
     ("task", task::RULES),
     ("terraform", terraform::RULES),

@@ -44,7 +44,25 @@ fn not_made(out: &mut Out<'_>) {
             }
         }
     }
+    for command in graph
+        .sources
+        .scripts
+        .iter()
+        .flat_map(|(_, commands)| commands)
+        .filter(|command| command.says(&["ecs"]))
+    {
+        for (option, cluster) in [("--cluster", true), ("--service", false), ("--services", false)] {
+            if let Some(word) = command.option(option) {
+                uses.push((crate::lint::facts::text::value(&word.text), word.at, cluster));
+            }
+        }
+    }
+    // A wrong name is told once for each file.
+    let mut told = std::collections::BTreeSet::new();
     for (value, at, cluster) in uses {
+        if !told.insert((value.to_string(), at.file, cluster)) {
+            continue;
+        }
         let known = if cluster { &clusters } else { &services };
         if known.is_empty() {
             continue;

@@ -41,6 +41,14 @@ pub const RULES: &[Rule] = &[
         check: port_closed,
     },
     Rule {
+        id: "network/no-way-out",
+        severity: Severity::Critical,
+        says: "Tasks may reach what they are made from: registry, secrets, logs.",
+        why: "Terraform takes away the rule that lets everything out of a new group: without an egress rule the task cannot even fetch its image. https://registry.terraform.io/providers/hashicorp/aws/latest/docs/resources/security_group",
+        instead: "an egress rule, at least for port 443",
+        check: no_way_out,
+    },
+    Rule {
         id: "network/open-to-world",
         severity: Severity::High,
         says: "Databases and shells are not reachable from everywhere.",
@@ -196,16 +204,16 @@ fn unused_gateway(out: &mut Out<'_>) {
 }
 
 /// One rule of a security group that lets traffic in.
-struct Door {
-    from: i64,
-    to: i64,
+pub(super) struct Door {
+    pub(super) from: i64,
+    pub(super) to: i64,
     at: At,
     world: bool,
     protocol: String,
 }
 
 /// The doors of a group, or nothing when they are made where we cannot see.
-fn doors(graph: &Graph, group: Resource<'_>) -> Option<Vec<Door>> {
+pub(super) fn doors(graph: &Graph, group: Resource<'_>) -> Option<Vec<Door>> {
     let module = group.module;
     let scope = graph.scope(module);
     let mut found: Vec<Door> =
@@ -245,6 +253,24 @@ fn door(graph: &Graph, module: &Module, block: &Block) -> Option<Door> {
     Some(Door { from, to, at, world, protocol })
 }
 
+/// The port a database or cache listens on, and what says so: its `port`, or its engine's usual one.
+pub(super) fn store_port(graph: &Graph, resource: Resource<'_>) -> Option<(i64, At)> {
+    let scope = graph.scope(resource.module);
+    let known =
+        |key: &str| resource.block.get(key).and_then(|node| scope.value(node).known().map(str::to_owned));
+    if let Some(node) = resource.block.get("port") {
+        return Some((known("port")?.parse().ok()?, node.at));
+    }
+    let engine = known("engine").unwrap_or_default();
+    let usual = match resource.kind() {
+        "aws_elasticache_replication_group" | "aws_elasticache_cluster" if engine != "memcached" => 6379,
+        "aws_db_instance" | "aws_rds_cluster" if engine.contains("postgres") => 5432,
+        "aws_db_instance" | "aws_rds_cluster" if engine.contains("mysql") || engine == "mariadb" => 3306,
+        _ => return None,
+    };
+    Some((usual, resource.head()))
+}
+
 /// Things behind a security group, with the port they listen on: service, database, cache.
 fn guarded<'g>(graph: &'g Graph) -> Vec<(Resource<'g>, Resource<'g>, i64, At)> {
     let mut found = Vec::new();
@@ -263,30 +289,14 @@ fn guarded<'g>(graph: &'g Graph) -> Vec<(Resource<'g>, Resource<'g>, i64, At)> {
             found.push((service, group, number, port.at));
         }
     }
-    for (kind, attribute, default) in [
-        ("aws_db_instance", "vpc_security_group_ids", None),
-        ("aws_rds_cluster", "vpc_security_group_ids", None),
-        ("aws_elasticache_replication_group", "security_group_ids", Some(6379)),
+    for (kind, attribute) in [
+        ("aws_db_instance", "vpc_security_group_ids"),
+        ("aws_rds_cluster", "vpc_security_group_ids"),
+        ("aws_elasticache_replication_group", "security_group_ids"),
     ] {
         for resource in graph.resources(kind) {
+            let Some((port, at)) = store_port(graph, resource) else { continue };
             let scope = graph.scope(resource.module);
-            let known = |key: &str| {
-                resource.block.get(key).and_then(|node| scope.value(node).known().map(str::to_owned))
-            };
-            let engine = known("engine").unwrap_or_default();
-            let usual = default.or(if engine.contains("postgres") {
-                Some(5432)
-            } else if engine.contains("mysql") || engine == "mariadb" {
-                Some(3306)
-            } else {
-                None
-            });
-            let port = match resource.block.get("port") {
-                Some(_) => known("port").and_then(|text| text.parse().ok()),
-                None => usual,
-            };
-            let Some(port) = port else { continue };
-            let at = resource.block.get("port").map_or(resource.head(), |node| node.at);
             let groups = resource.block.get(attribute).map_or(&[][..], Node::one_or_many);
             for (group, _) in groups.iter().filter_map(|node| scope.resource(node)) {
                 found.push((resource, group, port, at));
@@ -338,6 +348,53 @@ fn port_closed(out: &mut Out<'_>) {
             format!("`{}` listens on {port}, which its security group does not let in", resource.address());
         out.say(*at, message).against(other, note);
     }
+}
+
+/// Groups of services without any rule that lets traffic out, where all rules can be seen.
+fn no_way_out(out: &mut Out<'_>) {
+    let graph = out.graph;
+    for service in graph.resources("aws_ecs_service") {
+        let scope = graph.scope(service.module);
+        let Some(node) =
+            service.block.block("network_configuration").and_then(|block| block.get("security_groups"))
+        else {
+            continue;
+        };
+        let groups: Vec<_> = node.one_or_many().iter().map(|node| scope.resource(node)).collect();
+        // A group that is not seen, or any that lets something out, is enough.
+        if groups.is_empty()
+            || groups.iter().any(|group| group.as_ref().is_none_or(|(group, _)| lets_out(graph, *group)))
+        {
+            continue;
+        }
+        let Some((group, _)) = groups[0].as_ref() else { continue };
+        out.say(
+            group.head(),
+            format!(
+                "`{}` lets nothing out: tasks of `{}` cannot fetch their image",
+                group.address(),
+                service.address()
+            ),
+        )
+        .against(node.at, "the service stands behind it");
+    }
+}
+
+fn lets_out(graph: &Graph, group: Resource<'_>) -> bool {
+    if group.kind() != "aws_security_group"
+        || group.block.has("egress")
+        || group.block.block("dynamic").is_some()
+    {
+        return true;
+    }
+    let scope = graph.scope(group.module);
+    ["aws_security_group_rule", "aws_vpc_security_group_egress_rule"].iter().any(|kind| {
+        group.module.of_kind(kind).any(|rule| {
+            let ingress = rule.block.get("type").and_then(Node::text) == Some("ingress");
+            let of = rule.block.get("security_group_id").and_then(|node| scope.resource(node));
+            !ingress && of.is_none_or(|(of, _)| of.address() == group.address())
+        })
+    })
 }
 
 /// Ports nobody outside should reach.

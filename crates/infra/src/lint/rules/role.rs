@@ -40,6 +40,22 @@ pub const RULES: &[Rule] = &[
         check: trust_open,
     },
     Rule {
+        id: "role/trust-mismatch",
+        severity: Severity::Critical,
+        says: "A task's roles may be taken by ECS tasks.",
+        why: "ECS is unable to assume the role: the task cannot start.",
+        instead: "`Service = \"ecs-tasks.amazonaws.com\"` in its trust policy",
+        check: trust_mismatch,
+    },
+    Rule {
+        id: "role/object-unreachable",
+        severity: Severity::High,
+        says: "What is allowed on objects names objects.",
+        why: "`s3:GetObject` on a bucket's own ARN allows nothing: every access is denied.",
+        instead: "`\"${aws_s3_bucket.NAME.arn}/*\"`",
+        check: object_unreachable,
+    },
+    Rule {
         id: "role/everything",
         severity: Severity::High,
         says: "No role may do everything to everything.",
@@ -357,5 +373,110 @@ fn everything(out: &mut Out<'_>) {
         {
             out.say(node.at, format!("`{}` gives a role everything", attachment.address()));
         }
+    }
+}
+
+/// The services that may take a role, and where that is said; nothing where it is not in these files.
+fn trusted(graph: &Graph, role: Resource<'_>) -> Option<(Vec<String>, At)> {
+    let scope = graph.scope(role.module);
+    let node = role.block.get("assume_role_policy")?;
+    if let Some((policy, inner)) = scope.structure(node) {
+        let mut found = Vec::new();
+        for statement in policy.get("Statement")?.one_or_many() {
+            let principal = statement.get("Principal")?;
+            let services = principal.get("Service").map_or(&[][..], Node::one_or_many);
+            for service in services {
+                found.push(inner.value(service).known()?.to_owned());
+            }
+        }
+        return Some((found, node.at));
+    }
+    let crate::lint::doc::Kind::Ref(parts) = &node.kind else { return None };
+    let [data, kind, name, ..] = parts.as_slice() else { return None };
+    let document = (data == "data").then(|| role.module.data(kind, name))??;
+    let mut found = Vec::new();
+    for principals in document.blocks("statement").flat_map(|statement| statement.blocks("principals")) {
+        for service in principals.get("identifiers").map_or(&[][..], Node::one_or_many) {
+            found.push(scope.value(service).known()?.to_owned());
+        }
+    }
+    Some((found, document.head))
+}
+
+fn trust_mismatch(out: &mut Out<'_>) {
+    let graph = out.graph;
+    for task in graph.resources("aws_ecs_task_definition") {
+        let scope = graph.scope(task.module);
+        for key in ["execution_role_arn", "task_role_arn"] {
+            let Some(node) = task.block.get(key) else { continue };
+            let Some((role, _)) = scope.resource(node).filter(|(role, _)| role.kind() == "aws_iam_role")
+            else {
+                continue;
+            };
+            let Some((services, at)) = trusted(graph, role) else { continue };
+            if !services.iter().any(|service| service.starts_with("ecs-tasks.")) {
+                let first =
+                    services.first().map_or_else(|| "no service".to_owned(), |first| format!("`{first}`"));
+                out.say(node.at, format!("`{}` is taken by ECS tasks, but trusts {first}", role.address()))
+                    .against(at, "whom it trusts");
+            }
+        }
+    }
+}
+
+/// Actions that are about objects, not about buckets.
+const OBJECTS: &[&str] = &["s3:GetObject", "s3:PutObject", "s3:DeleteObject"];
+
+fn object_unreachable(out: &mut Out<'_>) {
+    let graph = out.graph;
+    for policy in graph.resources("aws_iam_role_policy").chain(graph.resources("aws_iam_policy")) {
+        let scope = graph.scope(policy.module);
+        let Some((document, inner)) = policy.block.get("policy").and_then(|node| scope.structure(node))
+        else {
+            continue;
+        };
+        for statement in document.get("Statement").map_or(&[][..], Node::one_or_many) {
+            let actions = statement.get("Action").map_or(&[][..], Node::one_or_many);
+            let resources = statement.get("Resource").map_or(&[][..], Node::one_or_many);
+            object_statement(out, inner, actions, resources);
+        }
+    }
+    for module in graph.modules() {
+        for document in module
+            .named("data")
+            .filter(|block| block.labels.first().is_some_and(|kind| kind == "aws_iam_policy_document"))
+        {
+            for statement in document.blocks("statement") {
+                let actions = statement.get("actions").map_or(&[][..], Node::one_or_many);
+                let resources = statement.get("resources").map_or(&[][..], Node::one_or_many);
+                object_statement(out, graph.scope(module), actions, resources);
+            }
+        }
+    }
+}
+
+fn object_statement(
+    out: &mut Out<'_>,
+    scope: crate::lint::eval::Scope<'_>,
+    actions: &[Node],
+    resources: &[Node],
+) {
+    let about_objects =
+        actions.iter().find(|action| action.text().is_some_and(|text| OBJECTS.contains(&text)));
+    let Some(action) = about_objects else { return };
+    let bucket = |node: &Node| match &node.kind {
+        crate::lint::doc::Kind::Ref(parts) => {
+            parts.last().is_some_and(|last| last == "arn")
+                && scope.resource(node).is_some_and(|(found, _)| found.kind() == "aws_s3_bucket")
+        }
+        crate::lint::doc::Kind::Text(text) => {
+            text.starts_with("arn:aws:s3:::") && !text.contains('/') && !text.contains('*')
+        }
+        _ => false,
+    };
+    if let Some(first) = resources.first().filter(|_| resources.iter().all(bucket)) {
+        let text = action.text().unwrap_or_default();
+        out.say(first.at, format!("`{text}` is allowed on the bucket itself, which has no effect"))
+            .against(action.at, "about objects");
     }
 }

@@ -43,6 +43,14 @@ pub const RULES: &[Rule] = &[
         check: endpoint_with_port,
     },
     Rule {
+        id: "secret/port-mismatch",
+        severity: Severity::Critical,
+        says: "An address of a database or cache has the port it listens on.",
+        why: "Connection refused, or a wait until the deadline, from the first request on.",
+        instead: "the port from the resource: `${aws_db_instance.NAME.port}`",
+        check: port_mismatch,
+    },
+    Rule {
         id: "secret/default-key",
         severity: Severity::High,
         says: "Secrets are encrypted with a key of one's own.",
@@ -189,11 +197,23 @@ fn meant<'g>(out: &Out<'g>, container: &Container, setting: &Setting) -> Option<
 }
 
 /// The keys of a secret's JSON, and where they stand; `None` when its value is not here or is plain text.
-fn keys(out: &Out<'_>, secret: Resource<'_>) -> Option<(Vec<String>, At)> {
+fn keys(
+    out: &Out<'_>,
+    container: &Container,
+    setting: &Setting,
+    secret: Resource<'_>,
+) -> Option<(Vec<String>, At)> {
     let scope = out.graph.scope(secret.module);
+    let module = container.folder.as_ref().and_then(|folder| out.graph.sources.modules.get(folder));
+    let wanted = module.and_then(|module| out.graph.scope(module).instance(&setting.node));
     for version in secret.module.of_kind("aws_secretsmanager_secret_version") {
         let of = version.block.get("secret_id").and_then(|node| scope.resource(node));
         if of.is_none_or(|(of, _)| of.address() != secret.address()) {
+            continue;
+        }
+        // Of several secrets of one resource each has a value of its own.
+        let own = version.block.get("secret_id").and_then(|node| scope.instance(node));
+        if own.is_some() && own != wanted {
             continue;
         }
         let value = version.block.get("secret_string").or_else(|| version.block.get("secret_string_wo"))?;
@@ -245,7 +265,7 @@ fn whole_json(out: &mut Out<'_>) {
                 continue;
             }
             let Some(secret) = meant(out, container, setting) else { continue };
-            let Some((keys, at)) = keys(out, secret) else { continue };
+            let Some((keys, at)) = keys(out, container, setting, secret) else { continue };
             // A program that parses the variable takes the document on purpose.
             if parsed(out, &setting.name) {
                 continue;
@@ -287,7 +307,7 @@ fn key_missing(out: &mut Out<'_>) {
                 continue;
             };
             let Some(secret) = meant(out, container, setting) else { continue };
-            let Some((keys, at)) = keys(out, secret) else {
+            let Some((keys, at)) = keys(out, container, setting, secret) else {
                 out.unknown(
                     setting.node.at,
                     format!("the value of `{}` is not in these files", secret.address()),
@@ -341,6 +361,52 @@ fn endpoint_with_port(out: &mut Out<'_>) {
             }
         }
     }
+}
+
+/// `{ host = aws_db_instance.x.address, port = 5432 }` and `…${aws_db_instance.x.address}:5432/…`.
+fn port_mismatch(out: &mut Out<'_>) {
+    for module in out.graph.modules() {
+        let mut found: Vec<(Resource<'_>, i64, At)> = Vec::new();
+        let scope = out.graph.scope(module);
+        for block in &module.blocks {
+            block.walk_values(&mut |node| {
+                if let Kind::Template(parts) = &node.kind {
+                    for pair in parts.windows(2) {
+                        if let [Part::Hole(host), Part::Text(after)] = pair
+                            && let Some(port) = leading_port(after)
+                            && let Some((resource, attribute)) = scope.resource(host)
+                            && attribute.contains("address")
+                        {
+                            found.push((resource, port, node.at));
+                        }
+                    }
+                }
+                let literal = node.get("port").and_then(|port| Some((port.number()?, port.at)));
+                if let (Some((port, at)), Some(host)) = (literal, node.get("host"))
+                    && let Some((resource, _)) = scope.resource(host)
+                {
+                    // A port is a whole number.
+                    #[allow(clippy::cast_possible_truncation, reason = "ports are small")]
+                    found.push((resource, port as i64, at));
+                }
+            });
+        }
+        for (resource, port, at) in found {
+            if let Some((listens, place)) = super::network::store_port(out.graph, resource)
+                && listens != port
+            {
+                out.say(at, format!("port {port}, but `{}` listens on {listens}", resource.address()))
+                    .against(place, format!("port {listens}"))
+                    .instead(format!("`${{{}.port}}`", resource.address()));
+            }
+        }
+    }
+}
+
+fn leading_port(text: &str) -> Option<i64> {
+    let digits = text.strip_prefix(':')?;
+    let end = digits.find(|c: char| !c.is_ascii_digit()).unwrap_or(digits.len());
+    digits[..end].parse().ok()
 }
 
 /// The hole of a template that names the resource, else the whole.
