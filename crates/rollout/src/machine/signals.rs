@@ -1,7 +1,7 @@
 //! Finds the reasons to go back: failed tasks, hard signals, the deadline, the guard's verdict; and the reasons to hold.
 //! Does not go back itself; see `departing`. The numbers are those of rollback.md 3.8.
 
-use super::state::{Deployment, Phase, State};
+use super::state::{Deployment, Lost, Phase, State};
 use super::world::World;
 use crate::event::{Event, ReturnReason, VerdictWord};
 use crate::judge::{Evidence, Verdict};
@@ -83,9 +83,15 @@ impl State {
             .then_some(("telemetry lost", ReturnReason::TelemetryLost { silent: Millis::seconds(silent) }))
     }
 
+    /// Returns how many replicas of a revision have ended by themselves lately. Of a candidate, since its deployment began:
+    /// what became of it when it served before is no reason not to go back to it.
     pub(super) fn exits(&self, revision: Revision, now: Millis) -> u32 {
-        self.lost.iter().filter(|lost| lost.revision == revision && now.since(lost.at) < CRASH_WINDOW).count()
-            as u32
+        let running = self.deployment.as_ref().filter(|running| running.candidate.revision == revision);
+        let from = running.map_or(Millis(0), |running| running.clock.started());
+        let lately = |lost: &&Lost| {
+            lost.revision == revision && lost.at >= from && now.since(lost.at) < CRASH_WINDOW
+        };
+        self.lost.iter().filter(lately).count() as u32
     }
 
     fn crash_loop_from(&self, revision: Revision) -> u32 {

@@ -16,6 +16,10 @@ impl Stopwatch {
         Self { started: at, stopped_at: None, stood_still: Millis(0) }
     }
 
+    pub fn started(&self) -> Millis {
+        self.started
+    }
+
     /// Stands still from here on; twice is once.
     pub fn stop(&mut self, at: Millis) {
         self.stopped_at.get_or_insert(at);

@@ -88,6 +88,7 @@ impl Follow {
                 (self.paused, self.held, self.silent) = (false, false, 0);
                 self.turned_at = Generation::default();
                 self.passed.clear();
+                self.exits.retain(|(revision, _)| *revision != requested.candidate.revision);
                 self.keys.push_back(requested.key.clone());
                 self.keys.drain(..self.keys.len().saturating_sub(KEYS_MAX));
             }

@@ -218,3 +218,17 @@ fn with_all_weight_on_the_candidate_its_new_replicas_are_published_although_stab
     assert_eq!(arm.replicas.len(), 2);
     assert!(arm.replicas.iter().all(|endpoint| sim.replicas.all.contains_key(&endpoint.replica)));
 }
+
+#[test]
+fn what_a_revision_lost_when_it_served_is_no_reason_not_to_go_back_to_it() {
+    let mut sim = Sim::serving_v1();
+    for _ in 0..3 {
+        sim.kill("v1");
+        sim.run(10_000);
+    }
+    assert_eq!(sim.ship("v2"), Outcome::Promoted, "{}", sim.tell());
+
+    sim.roll_back(None).unwrap();
+
+    assert_eq!(sim.finish(), Outcome::Promoted, "{}", sim.tell());
+}
