@@ -10,6 +10,7 @@ use engine::leader::{Fate, Owner, short};
 use manifest::service::Manifest;
 use manifest::tls::Tls;
 use rollout::names::Target;
+use rollout::pages::{self, Pages};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -76,6 +77,10 @@ impl Context {
         let folder = path.parent().unwrap_or(Path::new("/")).to_owned();
         for service in &mut manifest.services {
             service.artifact = service.artifact.take().map(|artifact| resolved(&folder, &artifact));
+            service.target.pages = Pages {
+                maintenance: read_page(&folder, service.pages.maintenance.as_deref())?,
+                error: read_page(&folder, service.pages.error.as_deref())?,
+            };
             for database in service.target.guard.iter_mut().flat_map(|guard| guard.databases_mut()) {
                 *database = resolved(&folder, database);
             }
@@ -128,6 +133,19 @@ impl Context {
             )),
             None => failure,
         }
+    }
+}
+
+/// Reads one of a service's pages.
+fn read_page(folder: &Path, file: Option<&Path>) -> Result<Option<String>, Failure> {
+    let Some(file) = file else { return Ok(None) };
+    let failed = || Failure::new(exit::BAD_INPUT, format!("read the page {}", file.display()));
+    let next = "write the file, or remove it from [service.NAME.pages]";
+    let text = std::fs::read_to_string(resolved(folder, file))
+        .map_err(|error| failed().because(error).then(next))?;
+    match pages::flaw(&text) {
+        Some(flaw) => Err(failed().because(format!("it {flaw}")).then(next)),
+        None => Ok(Some(text)),
     }
 }
 

@@ -5,6 +5,7 @@ use crate::guard::Verdict;
 use crate::limits;
 use meter::wire::CountRow;
 use rollout::names::Target;
+use rollout::pages::Pages;
 
 /// Why a request got no answer from a replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -169,6 +170,27 @@ impl Failure {
             next: self.next(),
             retry_after_seconds: waits.then_some(limits::RETRY_AFTER_SECONDS),
             column,
+        }
+    }
+
+    /// Returns the page of the service that a person sees instead.
+    pub(crate) fn page<'p>(&self, pages: &'p Pages) -> Option<&'p str> {
+        match self {
+            Self::Maintenance | Self::QueueFull => pages.maintenance.as_deref(),
+            Self::NothingStable(_)
+            | Self::NoReplica
+            | Self::Connect
+            | Self::Reset
+            | Self::BadAnswer
+            | Self::Timeout
+            | Self::Drained => pages.error.as_deref(),
+            Self::BadRequest(_)
+            | Self::BadBody
+            | Self::UploadStalled
+            | Self::ClientGone
+            | Self::Guarded(_)
+            | Self::NoTable
+            | Self::UnknownHost => None,
         }
     }
 

@@ -1,6 +1,7 @@
 //! Walks one request through the edge: check → maintenance → split → exchange → answer. Read this file to know the edge.
 //! Decides nothing itself; each step is a room of its own.
 
+use crate::asset;
 use crate::body::{Passed, Progress, Reply, Upload};
 use crate::claim::Kind;
 use crate::client::Client;
@@ -96,12 +97,14 @@ async fn pass(
         .and_then(|guard| guard.body(&ledger.seen(worker, &place.target, &parts)));
     let progress = Progress::watching(watch);
     let upload = Upload::new(body, &progress);
+    let bodyless = upload.is_empty();
     let shielded = shield::of(&place.target, arm, &draw, &parts.method);
     let shielded = shielded.filter(|shielded| shielded.covers(&order, &upload));
     let mut exchanged = fetch(worker, &order, upload, &progress, &mut ledger).await;
     let failed = shielded.as_ref().and_then(|shielded| shielded.failed(&exchanged));
-    let replayed = failed.as_ref().map(|_| HeaderValue::from(arm.revision.0));
-    let arm = match (&shielded, failed) {
+    let drawn = arm.revision;
+    let mut replayed = failed.is_some();
+    let mut arm = match (&shielded, failed) {
         (Some(shielded), Some(failed)) => {
             // Its connection goes with the first answer: what follows on it is not worth reading.
             drop(exchanged);
@@ -110,6 +113,13 @@ async fn pass(
         }
         _ => arm,
     };
+    let status = exchanged.as_ref().ok().filter(|_| bodyless).map(|first| first.response.status());
+    if let Some(status) = status
+        && let Some((found, other)) = asset::elsewhere(worker, &place.target, arm, &mut order, status).await
+    {
+        ledger.found_elsewhere(arm.revision, other.revision, found.claim.replica());
+        (exchanged, arm, replayed) = (Ok(found), other, true);
+    }
     if let Some((rule, reason)) = progress.overrun() {
         ledger.note(&rule, Noted::Counted, &reason);
     }
@@ -128,8 +138,8 @@ async fn pass(
     if let Some(cookie) = draw.cookie {
         response.headers_mut().append(header::SET_COOKIE, cookie);
     }
-    if let Some(failed) = replayed {
-        response.headers_mut().insert(headers::REPLAYED, failed);
+    if replayed {
+        response.headers_mut().insert(headers::REPLAYED, HeaderValue::from(drawn.0));
     }
     response
 }

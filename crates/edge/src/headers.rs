@@ -146,6 +146,14 @@ pub(crate) fn came_over_tls(headers: &HeaderMap) -> bool {
     last.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"))
 }
 
+/// Whether whoever asks is a browser: it names HTML. `*/*` alone is what programs say.
+pub(crate) fn reads_html(headers: &HeaderMap) -> bool {
+    let lines = headers.get_all(header::ACCEPT).iter().filter_map(|line| line.to_str().ok());
+    let kinds = lines.flat_map(|line| line.split(','));
+    let mut kinds = kinds.map(|kind| kind.split(';').next().unwrap_or_default().trim());
+    kinds.any(|kind| kind.eq_ignore_ascii_case("text/html"))
+}
+
 /// What the edge knows about a request beyond its head.
 pub(crate) struct Onward<'r> {
     pub(crate) authority: &'r Authority,

@@ -22,6 +22,7 @@ use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use meter::wire::FailingRequest;
 use rollout::names::{Millis, Revision};
+use rollout::pages::Pages;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -81,6 +82,8 @@ pub(crate) struct Ledger {
     /// The target that was found, also when no arm was drawn.
     target: Option<Arc<str>>,
     guard: Option<(Arc<str>, Noted)>,
+    /// The pages of the target, where the client reads HTML.
+    pages: Option<Arc<Pages>>,
     logged: bool,
     method: http::Method,
     uri: http::Uri,
@@ -111,6 +114,7 @@ impl Ledger {
             over_tls: client.scheme == "https",
             target: None,
             guard: None,
+            pages: None,
             logged: true,
             method: parts.method.clone(),
             uri: parts.uri.clone(),
@@ -135,6 +139,7 @@ impl Ledger {
         let target = &place.target;
         self.target = Some(Arc::clone(&target.name));
         self.logged = target.routes().access_log;
+        self.pages = target.pages.as_ref().filter(|_| headers::reads_html(&parts.headers)).cloned();
         if let Some(guard) = &target.guard {
             self.origin = guard.origin(self.client.peer.ip(), &parts.headers);
         }
@@ -208,6 +213,13 @@ impl Ledger {
         self.status = failed.status;
         self.count(&subject, Some(failed.column), failed.class);
         self.status = 0;
+    }
+
+    /// Notes that another release had the file that the drawn one has not: neither of them is at fault, and none is counted.
+    pub(crate) fn found_elsewhere(&mut self, drawn: Revision, by: Revision, replica: &Arc<Replica>) {
+        self.subject = None;
+        self.replayed = Some((drawn, by));
+        self.replica = Some(Arc::clone(replica));
     }
 
     /// Notes the head of the replica's answer.
@@ -287,13 +299,17 @@ impl Ledger {
     pub(crate) fn refuse(mut self, failure: &Failure, arm: Option<&ArmRoutes>) -> Response<Reply> {
         let mapped = failure.map();
         self.status = mapped.status;
-        let text = mapped.text();
+        let page = self.pages.as_ref().and_then(|pages| failure.page(pages));
+        let is_page = page.is_some();
+        let text = page.map_or_else(|| mapped.text(), |page| self.filled(page));
         self.bytes = text.len() as u64;
         let mut response = Response::new(Reply::own(text));
         // 499 is for logs: nobody is there to read it.
         *response.status_mut() = StatusCode::from_u16(mapped.status).unwrap_or(StatusCode::BAD_GATEWAY);
         let answer = response.headers_mut();
-        answer.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        let kind = if is_page { "text/html; charset=utf-8" } else { "text/plain; charset=utf-8" };
+        answer.insert(header::CONTENT_TYPE, HeaderValue::from_static(kind));
+        answer.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
         answer.insert(headers::ERROR, HeaderValue::from_static(mapped.class));
         answer.insert(headers::REQUEST_ID, self.request_id.clone());
         if let Some(seconds) = mapped.retry_after_seconds {
@@ -312,6 +328,12 @@ impl Ledger {
         }
         self.close(Some(mapped.column), Some(mapped.class));
         response
+    }
+
+    /// Fills in what a page may say of the request.
+    fn filled(&self, page: &str) -> String {
+        let id = self.request_id.to_str().unwrap_or_default();
+        page.replace("{status}", &self.status.to_string()).replace("{request_id}", id)
     }
 
     fn close(&mut self, column: Option<Column>, error: Option<&'static str>) {

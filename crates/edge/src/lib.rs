@@ -8,6 +8,7 @@
 
 mod access_log;
 mod admin;
+mod asset;
 mod balance;
 mod body;
 mod claim;

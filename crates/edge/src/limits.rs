@@ -122,6 +122,9 @@ pub const WORKER_QUEUE: usize = 64;
 /// A proof is an ordinary request to the health path.
 pub const PROVE: Duration = Duration::from_secs(5);
 
+/// Another release answers for a hashed file in this time, or the first answer stays.
+pub const ASSET_HEAD: Duration = Duration::from_secs(2);
+
 /// A stopping edge lets an idle client send one more request, answered with `Connection: close`, before it hangs up.
 pub const STOP_IDLE: Duration = Duration::from_secs(2);
 /// A WebSocket or event stream that is ended has this long to come to the end of a message and to hear so.

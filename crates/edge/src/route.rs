@@ -9,6 +9,7 @@ use crate::shield::Budget;
 use http::HeaderValue;
 use manifest::edge::{EdgeTable, GuardState};
 use rollout::names::{Release, Revision};
+use rollout::pages::Pages;
 use rollout::release::Protocol;
 use rollout::routes::{Arm, RouteTable};
 use std::collections::HashMap;
@@ -23,9 +24,12 @@ pub(crate) struct TargetRoutes {
     pub(crate) name: Arc<str>,
     pub(crate) stable: Option<ArmRoutes>,
     pub(crate) candidate: Option<ArmRoutes>,
+    /// Asked only for files that nobody else has.
+    former: Option<ArmRoutes>,
     templates: Vec<Template>,
     pub(crate) guard: Option<Guard>,
     pub(crate) security: Option<SecurityHeaders>,
+    pub(crate) pages: Option<Arc<Pages>>,
     pub(crate) lasting: Arc<Lasting>,
 }
 
@@ -43,12 +47,14 @@ impl TargetRoutes {
         let mut arm = |arm: &Arm| ArmRoutes::new(arm, routes, registry);
         let stable = routes.stable.as_ref().map(&mut arm);
         let candidate = routes.candidate.as_ref().map(|candidate| arm(&candidate.arm));
+        let former = routes.former.as_ref().map(&mut arm);
         let templates = routes.templates.iter().map(|template| Template::parse(template)).collect();
         let guard =
             routes.guard.as_ref().map(|guard| Guard::new(guard, &routes.target, &mut registry.databases));
         let security = routes.headers.as_ref().map(SecurityHeaders::new);
         let name = routes.target.to_string().into();
-        Self { name, stable, candidate, templates, guard, security, lasting, table }
+        let pages = (!routes.pages.is_empty()).then(|| Arc::new(routes.pages.clone()));
+        Self { name, stable, candidate, former, templates, guard, security, pages, lasting, table }
     }
 
     pub(crate) fn routes(&self) -> &RouteTable {
@@ -62,6 +68,11 @@ impl TargetRoutes {
 
     pub(crate) fn arms(&self) -> impl Iterator<Item = &ArmRoutes> {
         self.stable.iter().chain(&self.candidate)
+    }
+
+    /// Returns every arm that requests may be sent to.
+    pub(crate) fn alive(&self) -> impl Iterator<Item = &ArmRoutes> {
+        self.arms().chain(&self.former)
     }
 
     /// Returns the first template the path matches.

@@ -76,7 +76,7 @@ impl Worker {
     /// None when it has no other replica, or takes no requests any more.
     pub(crate) fn claim(&self, target: &Target, revision: Revision, without: &[u64]) -> Option<Claim> {
         let routes = self.routes.borrow();
-        let arm = routes.target(target)?.arms().find(|arm| arm.revision == revision)?;
+        let arm = routes.target(target)?.alive().find(|arm| arm.revision == revision)?;
         arm.balance.pick(without).map(|replica| self.flights.claim(replica))
     }
 
@@ -86,7 +86,7 @@ impl Worker {
     }
 
     pub(crate) fn install(&self, routes: Arc<Routes>) {
-        let arms = routes.targets.iter().flat_map(|target| target.arms());
+        let arms = routes.targets.iter().flat_map(|target| target.alive());
         let serving: HashSet<u64> =
             arms.flat_map(|arm| arm.balance.replicas()).map(|replica| replica.id).collect();
         self.pool.retain(&serving);

@@ -117,7 +117,7 @@ impl Board {
     /// Claims the way to the edge for a table; None while another is on its way.
     pub fn claim_publish(&mut self, routes: &RouteTable, now: Millis) -> Option<Claim> {
         let claim = self.claim(PUBLISH.to_owned(), now)?;
-        let replicas = routes.arms().flat_map(|arm| &arm.replicas).map(|end| end.replica.clone()).collect();
+        let replicas = routes.alive().flat_map(|arm| &arm.replicas).map(|end| end.replica.clone()).collect();
         self.sent = Sent { replicas, done: None };
         Some(claim)
     }

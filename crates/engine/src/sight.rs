@@ -84,7 +84,7 @@ fn edge_world(target: &Target, edge: &EdgeState) -> EdgeWorld {
 /// Returns the replicas that the edge sends requests of this target to.
 pub fn routed(target: &Target, edge: &EdgeState) -> Vec<ReplicaId> {
     let tables = edge.tables.iter().filter(|table| table.routes.target == *target);
-    let replicas = tables.flat_map(|table| table.routes.arms()).flat_map(|arm| &arm.replicas);
+    let replicas = tables.flat_map(|table| table.routes.alive()).flat_map(|arm| &arm.replicas);
     replicas.map(|end| end.replica.clone()).collect()
 }
 

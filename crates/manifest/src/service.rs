@@ -73,4 +73,16 @@ pub struct ServiceConfig {
     pub expand: Vec<String>,
     pub target: TargetSettings,
     pub rollout: RolloutSettings,
+    /// Where the pages of `target` lie; the caller reads them.
+    #[serde(default)]
+    pub pages: PageFiles,
+}
+
+/// Files of a service's pages, as written (relative to the manifest).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct PageFiles {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<PathBuf>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<PathBuf>,
 }

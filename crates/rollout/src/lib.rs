@@ -11,6 +11,7 @@ pub mod guard;
 pub mod judge;
 pub mod machine;
 pub mod names;
+pub mod pages;
 pub mod plan;
 pub mod release;
 pub mod routes;

@@ -3,6 +3,7 @@
 
 use crate::guard::{GuardSettings, HeaderSettings};
 use crate::names::{Millis, Weight};
+use crate::pages::Pages;
 use crate::routes::{Allow, Connections, Shield, Sticky, UserKey};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -43,6 +44,9 @@ pub struct RolloutSettings {
     /// None: a request that failed is not sent again.
     #[serde(default)]
     pub shield: Option<Shield>,
+    /// Whether hashed files of one release are asked of the others that are alive.
+    #[serde(default = "yes")]
+    pub assets: bool,
     pub judge: JudgeSettings,
     pub hooks: Hooks,
     pub checks: Vec<Check>,
@@ -241,6 +245,8 @@ pub struct TargetSettings {
     pub guard: Option<GuardSettings>,
     #[serde(default)]
     pub headers: Option<HeaderSettings>,
+    #[serde(default, skip_serializing_if = "Pages::is_empty")]
+    pub pages: Pages,
     /// Whether its requests are in the access log.
     #[serde(default = "yes")]
     pub access_log: bool,
@@ -267,6 +273,7 @@ impl Default for TargetSettings {
             replicas: ReplicaBounds { min: 1, max: 1 },
             guard: None,
             headers: None,
+            pages: Pages::default(),
             access_log: true,
         }
     }
@@ -298,6 +305,7 @@ impl RolloutSettings {
             allow: None,
             connections: Connections::default(),
             shield: Some(Shield::default()),
+            assets: true,
             judge: JudgeSettings::default(),
             hooks: Hooks::default(),
             checks: Vec::new(),

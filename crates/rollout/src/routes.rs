@@ -3,6 +3,7 @@
 
 use crate::guard::{GuardSettings, HeaderSettings};
 use crate::names::{Label, Millis, Release, ReplicaId, Revision, Target, Weight};
+use crate::pages::Pages;
 use crate::release::Protocol;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -33,6 +34,12 @@ pub struct RouteTable {
     /// Who is being judged.
     #[serde(default)]
     pub candidate: Option<Candidate>,
+    /// The release before stable, still running: asked only for files that nobody else has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub former: Option<Arm>,
+    /// Whether a hashed file that the drawn release does not have is asked of the others.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub assets: bool,
     /// Revisions that take no new request and finish those they have.
     #[serde(default)]
     pub draining: Vec<Draining>,
@@ -55,6 +62,9 @@ pub struct RouteTable {
     pub guard: Option<GuardSettings>,
     #[serde(default)]
     pub headers: Option<HeaderSettings>,
+    /// What people see where there is no answer.
+    #[serde(default, skip_serializing_if = "Pages::is_empty")]
+    pub pages: Pages,
     /// Whether its requests are in the access log.
     #[serde(default = "crate::plan::yes")]
     pub access_log: bool,
@@ -222,5 +232,10 @@ impl RouteTable {
     /// Returns the arms that take new requests, stable first.
     pub fn arms(&self) -> impl Iterator<Item = &Arm> {
         self.stable.iter().chain(self.candidate.iter().map(|candidate| &candidate.arm))
+    }
+
+    /// Returns every arm that requests may be sent to.
+    pub fn alive(&self) -> impl Iterator<Item = &Arm> {
+        self.arms().chain(&self.former)
     }
 }

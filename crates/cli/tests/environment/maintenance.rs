@@ -108,3 +108,28 @@ fn e10_maintenance_survives_a_deploy_and_an_engine_that_is_killed() {
     let answer = held.join().unwrap();
     assert_eq!((answer.status, answer.header("x-clinic-version").as_deref()), (200, Some("v2")));
 }
+
+#[test]
+fn e04_people_see_the_service_s_own_page_and_a_page_that_cannot_be_read_changes_nothing() {
+    let env = Env::clinic(QUICK);
+    env.write_program("pages/down.html", "<h1>De retour bientôt</h1>");
+    env.edit("[service.web]\n", "[service.web]\npages = { maintenance = \"pages/down.html\" }\n");
+    env.up().deploy_clinic("v1", &[], 0);
+    let browse = || {
+        let accept = [("accept", "text/html,*/*;q=0.8")];
+        crate::harness::request(env.address, "GET", "/api/slots", &accept, "").unwrap()
+    };
+
+    env.edit("pages/down.html", "pages/missing.html");
+    let refused = env.deploy_clinic("v2", &[], 2);
+    assert!(refused.err.contains("cannot read the page pages/missing.html"), "{}", refused.err);
+    assert_eq!((env.version(), env.history().len()), ("v1".to_owned(), 1));
+
+    env.ok(&["maintenance", "on", "--hold", "0s"]);
+    until_held(&env);
+    let page = browse();
+    assert_eq!((page.status, page.body.as_str()), (503, "<h1>De retour bientôt</h1>"));
+    assert!(env.get("/api/slots").body.starts_with("error: cannot answer this request"));
+    env.ok(&["maintenance", "off"]);
+    eventually("it serves again", 10, || (browse().status == 200).then_some(()));
+}

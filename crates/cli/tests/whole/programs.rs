@@ -88,6 +88,36 @@ fn python_s_web_server_is_shipped_switched_and_rolled_back() {
 }
 
 #[test]
+fn o15_a_page_of_the_former_release_finds_its_hashed_files_as_long_as_that_is_kept() {
+    if installed("python3").is_none() {
+        println!("skipped: python3 is not installed");
+        return;
+    }
+    let env = Env::new("");
+    env.write_program("one/app.11111111.js", "one's\n");
+    env.write_program("two/app.22222222.js", "two's\n");
+    env.write_manifest(
+        "[service.web]\nartifact = \"one\"\ncommand = [\"python3\", \"-m\", \"http.server\", \"${PORT}\", \"--bind\", \"${HOST}\"]\n\
+         [service.web.rollout]\nbake = \"0s\"\ndrain = \"1s\"\nkeep_hot = \"6s\"\n",
+    );
+    env.up().deploy(&["--version", "one", "--artifact", "one"], 0);
+
+    env.deploy(&["--version", "two", "--artifact", "two"], 0);
+    let (old, new) = (env.get("/app.11111111.js"), env.get("/app.22222222.js"));
+
+    assert_eq!(
+        (old.status, old.body.as_str(), old.header("x-medeclipse-replayed").as_deref()),
+        (200, "one's\n", Some("2"))
+    );
+    assert_eq!((new.status, new.body.as_str(), new.header("x-medeclipse-replayed")), (200, "two's\n", None));
+    assert_eq!(env.get("/app.33333333.js").status, 404);
+    eventually("the former release is gone", 15, || {
+        (env.get("/app.11111111.js").status == 404).then_some(())
+    });
+    assert_eq!(env.get("/app.22222222.js").status, 200);
+}
+
+#[test]
 fn the_clinic_is_shipped_switched_and_rolled_back_as_a_folder() {
     let env = Env::clinic(UNWATCHED);
     for version in ["one", "two"] {

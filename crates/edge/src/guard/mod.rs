@@ -284,7 +284,7 @@ fn head(limits: &HeadLimits, parts: &Parts) -> Option<Reason> {
     limits.bytes.filter(|max| bytes() > *max).map(|max| Reason::HeadTooLarge { max })
 }
 
-/// Says what of a table's guard or headers cannot be kept. The manifest lets none of it through; a table may come from elsewhere.
+/// Says what of a table's guard, headers or pages cannot be kept. The manifest lets none of it through; a table may come from elsewhere.
 pub(crate) fn flaw(table: &RouteTable) -> Option<String> {
     let broken = table.headers.as_ref().and_then(secure::flaw);
     let rules = table.guard.as_ref().map_or(&[][..], |guard| &guard.rules);
@@ -302,7 +302,8 @@ pub(crate) fn flaw(table: &RouteTable) -> Option<String> {
             .map(|name| format!("`{name}` names no header"))
     };
     let many = || (rules.len() > limits::GUARD_RULES).then(|| format!("it has {} rules", rules.len()));
-    let why = broken.or_else(twin).or_else(nameless).or_else(many)?;
+    let pages = || table.pages.flaw();
+    let why = broken.or_else(twin).or_else(nameless).or_else(many).or_else(pages)?;
     Some(format!("guard {}: {why}; what it had stays", table.target))
 }
 

@@ -1,6 +1,7 @@
 //! Runs an edge in this process on real sockets, with replicas and clients that play their parts. One binary, to link once.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod assets;
 mod counts;
 mod drain;
 mod guard;
@@ -8,6 +9,7 @@ mod hostile;
 mod http2;
 mod long;
 mod maintenance;
+mod pages;
 mod process;
 mod restart;
 mod routing;

@@ -144,6 +144,12 @@ pub(crate) static ROLLOUT: Section = Section {
             Is("[500, 502, 503, 504]"),
             "Which answers of the candidate are failures for the shield; connections that break always are.",
         ),
+        key(
+            "assets",
+            Shape::Choice(&["hashed", "off"]),
+            Is("\"hashed\""),
+            "Whether a file with a hash in its name, which the release that was drawn does not have (404), is asked of the others that are alive: the candidate, stable, and the one before until `keep_hot` ends.",
+        ),
     ],
 };
 
@@ -245,6 +251,7 @@ pub(crate) fn read(fields: &Fields<'_>, judge: JudgeSettings) -> RolloutSettings
         allow: fields.table("allow").and_then(|allow| read_allow(&allow)),
         connections: fields.table("connections").map(|table| read_connections(&table)).unwrap_or_default(),
         shield: read_shield(fields),
+        assets: fields.choice::<String>("assets").is_none_or(|word| word.value != "off"),
         hooks: fields.table("hooks").map(|hooks| checks::read_hooks(&hooks)).unwrap_or_default(),
         checks: checks::read_checks(&fields.tables("checks")),
         unproven: fields.choice::<Unproven>("unproven").map_or(paced.unproven, |at| at.value),

@@ -5,7 +5,8 @@ use super::{Section, Shape, guard, guard_keys, headers, health, infra, judge, ke
 use crate::error::{Kind, Mistake, Span};
 use crate::infra::Container;
 use crate::read::{At, Fields};
-use crate::service::ServiceConfig;
+use crate::service::{PageFiles, ServiceConfig};
+use ::rollout::pages::Pages;
 use ::rollout::plan::{ReplicaBounds, RolloutSettings, TargetSettings};
 use ::rollout::release::{Health, Resources};
 
@@ -101,6 +102,12 @@ pub(crate) static SERVICE: Section = Section {
             Means("answers go on as they are"),
             "Security headers of its answers.",
         ),
+        key(
+            "pages",
+            Shape::Table(&PAGES),
+            Means("a short text"),
+            "What people see where there is no answer.",
+        ),
         key("access_log", Shape::Flag, Is("true"), "Whether its requests are in the access log."),
         key(
             "container",
@@ -129,6 +136,25 @@ pub(crate) static REPLICAS: Section = Section {
             Shape::Integer { min: 1, max: REPLICAS_MAX },
             Means("as `min`"),
             "How many `medeclipse scale` may ask for.",
+        ),
+    ],
+};
+
+pub(crate) static PAGES: Section = Section {
+    name: "service.NAME.pages",
+    doc: "HTML files of at most 32 KiB, relative to the manifest, sent by the edge to whoever accepts HTML. `{status}` and `{request_id}` in them are replaced. Applied at once by a deploy; `X-MedEclipse-Error` says the reason as ever.",
+    keys: &[
+        key(
+            "maintenance",
+            Shape::Text(&text::FILE),
+            Means("a short text"),
+            "While `medeclipse maintenance on` is, and requests wait no longer (503).",
+        ),
+        key(
+            "error",
+            Shape::Text(&text::FILE),
+            Means("a short text"),
+            "When no replica gave an answer (502, 503, 504). What the service itself answers goes on as it is.",
         ),
     ],
 };
@@ -225,9 +251,12 @@ pub(crate) fn read(name: &At<String>, fields: &Fields<'_>) -> Read {
             replicas,
             guard: fields.table("guard").map(|fields| guard::read(&fields)),
             headers: fields.table("headers").map(|fields| headers::read(&fields)),
+            // The files are the caller's to read.
+            pages: Pages::default(),
             access_log: fields.flag("access_log").is_none_or(|at| at.value),
         },
         rollout,
+        pages: fields.table("pages").map(|pages| read_pages(&pages)).unwrap_or_default(),
     };
     Read { config, container: read_container(fields), claims }
 }
@@ -309,6 +338,11 @@ fn require_candidate_fits(rollout: &Fields<'_>, candidate: Option<u32>, replicas
     let why = format!("the service has at most {}", replicas.max);
     let mistake = Mistake::at(Kind::Rule, rollout.value_span("candidate_replicas"), what).why(why);
     rollout.note(mistake.help(format!("write {} or less, or raise `replicas`", replicas.max)));
+}
+
+fn read_pages(fields: &Fields<'_>) -> PageFiles {
+    let file = |name| fields.text(name).map(|at| at.value.into());
+    PageFiles { maintenance: file("maintenance"), error: file("error") }
 }
 
 fn read_resources(fields: &Fields<'_>) -> Option<Resources> {

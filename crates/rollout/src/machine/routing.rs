@@ -43,6 +43,8 @@ impl State {
             templates: self.settings.templates.clone(),
             health_path: self.health_path(),
             draining: self.draining(candidate.is_some()),
+            former: self.former(settings, stable.as_ref(), candidate.as_ref(), world),
+            assets: settings.assets,
             stable,
             candidate,
             sticky: settings.sticky.clone(),
@@ -53,6 +55,7 @@ impl State {
             shield: settings.shield.clone(),
             guard: self.settings.guard.clone(),
             headers: self.settings.headers.clone(),
+            pages: self.settings.pages.clone(),
             access_log: self.settings.access_log,
         })
     }
@@ -86,6 +89,20 @@ impl State {
             replicas,
             protocol: placed.spec.health.protocol,
         })
+    }
+
+    /// Returns the release before stable, whose pages users may still have open.
+    fn former(
+        &self,
+        settings: &RolloutSettings,
+        stable: Option<&Arm>,
+        candidate: Option<&Candidate>,
+        world: &World,
+    ) -> Option<Arm> {
+        let hot = self.hot.as_ref().filter(|_| settings.assets)?;
+        let mut others = stable.into_iter().chain(candidate.map(|candidate| &candidate.arm));
+        let is_other = others.any(|arm| arm.revision == hot.placed.revision);
+        if is_other { None } else { self.arm(&hot.placed, world) }
     }
 
     fn candidate_arm(&self, weight: Weight, world: &World) -> Option<Candidate> {

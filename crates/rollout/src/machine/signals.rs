@@ -88,9 +88,8 @@ impl State {
     pub(super) fn exits(&self, revision: Revision, now: Millis) -> u32 {
         let running = self.deployment.as_ref().filter(|running| running.candidate.revision == revision);
         let from = running.map_or(Millis(0), |running| running.clock.started());
-        let lately = |lost: &&Lost| {
-            lost.revision == revision && lost.at >= from && now.since(lost.at) < CRASH_WINDOW
-        };
+        let lately =
+            |lost: &&Lost| lost.revision == revision && lost.at >= from && now.since(lost.at) < CRASH_WINDOW;
         self.lost.iter().filter(lately).count() as u32
     }
 

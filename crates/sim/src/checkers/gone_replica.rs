@@ -47,6 +47,6 @@ fn gone_of<'a>(world: &World, routes: &'a RouteTable) -> Option<&'a ReplicaId> {
     if world.now <= world.ledger.forgetful_until {
         return None;
     }
-    let mut ends = routes.arms().flat_map(|arm| &arm.replicas).map(|end| &end.replica);
+    let mut ends = routes.alive().flat_map(|arm| &arm.replicas).map(|end| &end.replica);
     ends.find(|id| world.machines.find(id).is_none())
 }

@@ -269,7 +269,7 @@ impl Table {
     }
 }
 
-fn arm(revision: u64, replicas: &[SocketAddr]) -> Value {
+pub fn arm(revision: u64, replicas: &[SocketAddr]) -> Value {
     let endpoint = |(index, address): (usize, &SocketAddr)| json!({ "replica": format!("r-{revision}-{}", index + 1), "address": address.to_string() });
     json!({
         "revision": revision,

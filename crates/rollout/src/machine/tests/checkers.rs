@@ -76,7 +76,7 @@ fn route_is_never_empty(sim: &Sim, table: &RouteTable) {
 }
 
 fn routed_replicas_are_ready(table: &RouteTable, world: &World) {
-    for arm in table.arms() {
+    for arm in table.alive() {
         for endpoint in &arm.replicas {
             let seen = world.presence(arm.revision).replicas.get(&endpoint.replica);
             let seen = seen.expect("a routed replica exists");

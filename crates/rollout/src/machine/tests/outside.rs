@@ -190,7 +190,7 @@ impl Edge {
 }
 
 fn routed(table: &RouteTable) -> impl Iterator<Item = &ReplicaId> {
-    table.arms().flat_map(|arm| &arm.replicas).map(|endpoint| &endpoint.replica)
+    table.alive().flat_map(|arm| &arm.replicas).map(|endpoint| &endpoint.replica)
 }
 
 /// How a task will end, and after how long.
