@@ -43,6 +43,12 @@ pub(crate) fn check(parts: &Parts, client: &Client) -> Result<Authority, Failure
     if parts.method == Method::CONNECT && asked_upgrade(parts) == Upgrade::None {
         return Err(Failure::BadRequest("CONNECT is not passed on"));
     }
+    let mut codings = parts.headers.get_all(header::TRANSFER_ENCODING).iter();
+    let is_chunked = |coding: &HeaderValue| coding.as_bytes().trim_ascii().eq_ignore_ascii_case(b"chunked");
+    // Two codings, or another one, are read in more than one way (RFC 9112, 6.1).
+    if codings.next().is_some_and(|coding| !is_chunked(coding) || codings.next().is_some()) {
+        return Err(Failure::BadRequest("its Transfer-Encoding is not `chunked`"));
+    }
     let mut named = parts.headers.get_all(header::HOST).iter();
     let host = named.next();
     if named.next().is_some() {
@@ -171,7 +177,8 @@ pub(crate) fn onward(inbound: &HeaderMap, onward: &Onward<'_>) -> HeaderMap {
     let mut headers = HeaderMap::with_capacity(inbound.keys_len() + 6);
     let named = named_by_connection(inbound);
     for (name, value) in inbound {
-        if !is_hop_by_hop(name) && !is_ours(name) && !named.iter().any(|token| token == name.as_str()) {
+        let is_dropped = is_hop_by_hop(name) || is_ours(name) || is_disguised(name);
+        if !is_dropped && !named.iter().any(|token| token == name.as_str()) {
             headers.append(name.clone(), value.clone());
         }
     }
@@ -255,6 +262,16 @@ fn is_ours(name: &HeaderName) -> bool {
         || text.starts_with("x-forwarded-")
         || text.starts_with("x-medeclipse-")
         || text == "x-real-ip"
+}
+
+/// Servers that put headers into an environment, as CGI and WSGI do, read `_` and `-` as the same: a client could say what
+/// only the edge may.
+fn is_disguised(name: &HeaderName) -> bool {
+    if !name.as_str().contains('_') {
+        return false;
+    }
+    let Ok(plain) = HeaderName::try_from(name.as_str().replace('_', "-")) else { return true };
+    is_hop_by_hop(&plain) || is_ours(&plain) || plain == header::CONTENT_LENGTH
 }
 
 fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {

@@ -14,6 +14,7 @@ mod process;
 mod restart;
 mod routing;
 mod shield;
+mod smuggling;
 mod splits;
 mod streams;
 mod support;
