@@ -2,6 +2,7 @@
 //! Refuses nothing: who may be claimed is decided in `balance`; when a claim is cancelled, in `drain`.
 
 use crate::guard::country::Databases;
+use crate::outlier::Outlier;
 use manifest::edge::InFlight;
 use rollout::names::{ReplicaId, Revision, Target};
 use rollout::release::Protocol;
@@ -24,6 +25,7 @@ pub(crate) struct Replica {
     pub(crate) name: ReplicaId,
     pub(crate) address: SocketAddr,
     pub(crate) protocol: Protocol,
+    pub(crate) outlier: Outlier,
     requests: AtomicU64,
     long: AtomicU64,
 }
@@ -32,6 +34,11 @@ impl Replica {
     /// Returns the requests in flight over all workers.
     pub(crate) fn in_flight(&self) -> u64 {
         self.requests.load(Relaxed)
+    }
+
+    /// The same without long connections, which wait more than they work.
+    pub(crate) fn working(&self) -> u64 {
+        self.in_flight().saturating_sub(self.long.load(Relaxed))
     }
 }
 
@@ -67,6 +74,7 @@ impl Registry {
             name: at.replica.clone(),
             address: at.address,
             protocol,
+            outlier: Outlier::default(),
             requests: AtomicU64::new(0),
             long: AtomicU64::new(0),
         });

@@ -1,8 +1,10 @@
 //! Makes one request to an arm and waits for the head of its answer: claims a replica, connects, sends, tries again where safe.
 //! Refuses to send anything twice once a byte of it may have been read, save GET and HEAD on a connection found stale.
 
+use crate::balance::NoneLeft;
 use crate::body::{Progress, Stage, Upload};
 use crate::claim::Claim;
+use crate::clock;
 use crate::failure::Failure;
 use crate::headers::Upgrade;
 use crate::pool::{self, Lease, Reuse, Sender};
@@ -24,6 +26,8 @@ pub(crate) struct Order<'r> {
     pub(crate) path: PathAndQuery,
     pub(crate) headers: HeaderMap,
     pub(crate) upgrade: Upgrade,
+    /// It asks how the service is: never refused for load.
+    pub(crate) is_health: bool,
 }
 
 impl Order<'_> {
@@ -91,19 +95,31 @@ pub(crate) async fn exchange(
     let mut reuse = if repeatable { Reuse::Any } else { Reuse::Recent };
     let mut without: Vec<u64> = Vec::new();
     loop {
-        let Some(claim) = worker.claim(order.target, order.revision, &without) else {
-            return Err(if without.is_empty() { Failure::NoReplica } else { Failure::Connect });
+        let claim = match worker.claim(order.target, order.revision, &without, order.is_health) {
+            Ok(claim) => claim,
+            Err(NoneLeft::Full) => return Err(Failure::Overloaded),
+            Err(NoneLeft::Tried) if without.is_empty() => return Err(Failure::NoReplica),
+            Err(NoneLeft::Tried) => return Err(Failure::Connect),
         };
         tried(&claim);
         let replica = claim.replica().id;
         let Some(mut lease) = lease(worker, &claim, reuse).await? else {
+            claim.replica().outlier.failed(clock::now());
             without.push(replica);
             continue;
         };
         progress.moved.set(Instant::now());
         match send(worker, order, &claim, &mut lease, body, repeatable, progress).await {
-            Ok(response) => return Ok(Exchanged { response, claim, lease }),
-            Err(Attempt::Failed(failure)) => return Err(failure),
+            Ok(response) => {
+                claim.replica().outlier.answered();
+                return Ok(Exchanged { response, claim, lease });
+            }
+            Err(Attempt::Failed(failure)) => {
+                if matches!(failure, Failure::Reset | Failure::BadAnswer | Failure::Timeout) {
+                    claim.replica().outlier.failed(clock::now());
+                }
+                return Err(failure);
+            }
             Err(Attempt::Stale) => body = Upload::Empty,
             Err(Attempt::Unsent(unsent)) => {
                 body = unsent;

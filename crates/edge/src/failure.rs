@@ -30,6 +30,8 @@ pub(crate) enum Failure {
     Maintenance,
     /// Ours: too many already wait for the end of the maintenance.
     QueueFull,
+    /// Upstream: every replica of the arm carries as many requests as it may.
+    Overloaded,
     /// Upstream: the arm has no ready replica.
     NoReplica,
     /// Upstream: no replica of the arm took a connection.
@@ -151,6 +153,9 @@ impl Failure {
             Self::QueueFull => {
                 (503, "overloaded", "too many requests wait for the end of the maintenance", Column::Connect)
             }
+            Self::Overloaded => {
+                (503, "overloaded", "every replica has as many requests as it may", Column::Connect)
+            }
             Self::NoReplica => (503, "no_replica", "no replica of the release is ready", Column::Connect),
             Self::Connect => (502, "connect", "no replica of the release takes connections", Column::Connect),
             Self::Reset => {
@@ -162,7 +167,7 @@ impl Failure {
                 (504, "drained", "its release was drained before the answer came", Column::Timeout)
             }
         };
-        let waits = matches!(self, Self::Maintenance | Self::QueueFull);
+        let waits = matches!(self, Self::Maintenance | Self::QueueFull | Self::Overloaded);
         Mapped {
             status,
             class,
@@ -178,6 +183,7 @@ impl Failure {
         match self {
             Self::Maintenance | Self::QueueFull => pages.maintenance.as_deref(),
             Self::NothingStable(_)
+            | Self::Overloaded
             | Self::NoReplica
             | Self::Connect
             | Self::Reset
@@ -209,6 +215,9 @@ impl Failure {
             }
             Self::NoReplica | Self::Connect | Self::Reset | Self::BadAnswer => {
                 "operators: `medeclipse status` and `medeclipse logs`".to_owned()
+            }
+            Self::Overloaded => {
+                "come back later; operators: `in_flight` in medeclipse.toml is the bound, `medeclipse scale` adds replicas".to_owned()
             }
             Self::Timeout => "operators: `medeclipse logs` shows what the replica was doing".to_owned(),
             Self::Drained => {

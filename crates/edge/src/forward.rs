@@ -196,6 +196,7 @@ fn order<'r>(
         path: headers::onward_path(parts, place)?,
         headers: headers::onward(&parts.headers, &onward),
         upgrade,
+        is_health: place.is_health(parts.uri.path()),
     })
 }
 

@@ -40,6 +40,7 @@ pub mod limits;
 mod listener;
 mod maintenance;
 mod multiplex;
+mod outlier;
 mod pool;
 mod prove;
 mod proxy;

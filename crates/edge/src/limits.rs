@@ -122,6 +122,13 @@ pub const WORKER_QUEUE: usize = 64;
 /// A proof is an ordinary request to the health path.
 pub const PROVE: Duration = Duration::from_secs(5);
 
+/// A replica that gave no answer to so many requests in a row is passed over.
+pub const OUTLIER_FAILURES: u32 = 5;
+/// For so long the first time, then twice as long, until an answer.
+pub const OUTLIER_FIRST: Millis = Millis::seconds(1);
+/// So often: half a minute at most, in which the engine replaces one that is truly broken.
+pub const OUTLIER_DOUBLINGS: u32 = 5;
+
 /// Another release answers for a hashed file in this time, or the first answer stays.
 pub const ASSET_HEAD: Duration = Duration::from_secs(2);
 

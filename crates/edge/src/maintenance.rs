@@ -35,8 +35,7 @@ pub(crate) async fn admit(
         }
         let routes = place.target.routes();
         let Some(maintenance) = &routes.maintenance else { return Ok(Admission::Enter(place)) };
-        let health = routes.health_path.as_deref();
-        if health == Some(path) || health == Some(place.inner(path)) {
+        if place.is_health(path) {
             return Ok(Admission::Healthy);
         }
         let left = maintenance.since.plus(maintenance.hold).since(clock::now());

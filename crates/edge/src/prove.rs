@@ -33,6 +33,8 @@ pub(crate) async fn prove(worker: &Rc<Worker>, target: &Target) -> Result<Proof,
         path: PathAndQuery::try_from(path).map_err(|_| format!("`{path}` is not a path"))?,
         headers: heads(worker, routed.routes()),
         upgrade: headers::Upgrade::None,
+        // The proof of a full service is still a proof.
+        is_health: true,
     };
     let mut body = Upload::Empty;
     if is_grpc {

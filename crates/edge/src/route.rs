@@ -184,6 +184,12 @@ impl Place {
         path.get(..self.prefix).unwrap_or_default()
     }
 
+    /// Whether this path of a request is that of the ready probe, as the service sees it or as a client writes it.
+    pub(crate) fn is_health(&self, path: &str) -> bool {
+        let health = self.target.routes().health_path.as_deref();
+        health.is_some_and(|health| health == path || health == self.inner(path))
+    }
+
     /// Returns the path the service sees.
     pub(crate) fn inner<'p>(&self, path: &'p str) -> &'p str {
         if !self.target.routes().strip_path {

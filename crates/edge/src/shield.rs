@@ -84,7 +84,8 @@ impl Shielded<'_> {
 
     fn broke(failure: &Failure) -> Option<Failed> {
         let shielded = match failure {
-            Failure::NoReplica
+            Failure::Overloaded
+            | Failure::NoReplica
             | Failure::Connect
             | Failure::Reset
             | Failure::BadAnswer

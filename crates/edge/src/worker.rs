@@ -3,6 +3,7 @@
 //! table is acknowledged only when no request can still be routed by the one before.
 
 use crate::access_log::AccessLog;
+use crate::balance::NoneLeft;
 use crate::claim::{Claim, Flights};
 use crate::config::{Forwarded, Waits};
 use crate::count::Shard;
@@ -73,11 +74,20 @@ pub(crate) struct Worker {
 
 impl Worker {
     /// Claims a replica of a revision that takes requests by the table of this moment.
-    /// None when it has no other replica, or takes no requests any more.
-    pub(crate) fn claim(&self, target: &Target, revision: Revision, without: &[u64]) -> Option<Claim> {
+    /// Refused when it has no other replica, takes no requests any more, or none may carry more.
+    pub(crate) fn claim(
+        &self,
+        target: &Target,
+        revision: Revision,
+        without: &[u64],
+        is_health: bool,
+    ) -> Result<Claim, NoneLeft> {
         let routes = self.routes.borrow();
-        let arm = routes.target(target)?.alive().find(|arm| arm.revision == revision)?;
-        arm.balance.pick(without).map(|replica| self.flights.claim(replica))
+        let target = routes.target(target).ok_or(NoneLeft::Tried)?;
+        let arm = target.alive().find(|arm| arm.revision == revision).ok_or(NoneLeft::Tried)?;
+        // Whoever asks how the service is gets an answer also when it is full.
+        let most = if is_health { u64::MAX } else { u64::from(target.routes().in_flight) };
+        arm.balance.pick(without, most, clock::now()).map(|replica| self.flights.claim(replica))
     }
 
     /// Lets the drain watch look again: a request in flight has become another kind.

@@ -247,9 +247,17 @@ pub struct TargetSettings {
     pub headers: Option<HeaderSettings>,
     #[serde(default, skip_serializing_if = "Pages::is_empty")]
     pub pages: Pages,
+    /// Requests one replica carries at a time; those beyond are refused.
+    #[serde(default = "in_flight")]
+    pub in_flight: u32,
     /// Whether its requests are in the access log.
     #[serde(default = "yes")]
     pub access_log: bool,
+}
+
+/// More than a replica that is well has at any time; with more, its answers come too late for anybody.
+pub(crate) const fn in_flight() -> u32 {
+    4096
 }
 
 pub(crate) const fn yes() -> bool {
@@ -274,6 +282,7 @@ impl Default for TargetSettings {
             guard: None,
             headers: None,
             pages: Pages::default(),
+            in_flight: in_flight(),
             access_log: true,
         }
     }

@@ -65,6 +65,9 @@ pub struct RouteTable {
     /// What people see where there is no answer.
     #[serde(default, skip_serializing_if = "Pages::is_empty")]
     pub pages: Pages,
+    /// Requests one replica carries at a time; those beyond are refused.
+    #[serde(default = "crate::plan::in_flight")]
+    pub in_flight: u32,
     /// Whether its requests are in the access log.
     #[serde(default = "crate::plan::yes")]
     pub access_log: bool,

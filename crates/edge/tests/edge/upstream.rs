@@ -1,7 +1,8 @@
 //! Connections to replicas: which are used again, what is tried again, what never is.
 
 use crate::support::replica::Replica;
-use crate::support::{Bench, Table, total, total_errors};
+use crate::support::{Bench, Table, total, total_errors, until};
+use serde_json::json;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -221,4 +222,67 @@ async fn idle_connections_to_a_drained_revision_are_closed() {
     bench.get("/").await;
 
     assert!(v1.connections() >= 2);
+}
+
+#[tokio::test]
+async fn a_replica_that_gives_no_answers_is_passed_over_for_a_while_and_then_asked_again() {
+    let (bench, well) = (Bench::start(), Replica::start("well").await);
+    let broken = Replica::start("broken").await;
+    let table = Table::new("web", 1).stable(1, &[well.address, broken.address]);
+    bench.put(table).await;
+    let mut client = bench.client().await;
+    let ask = "/on/broken/reset";
+
+    // Turn and turn about, until five in a row have failed.
+    for _ in 0..10 {
+        client.get(ask).await;
+    }
+    let before = broken.requests();
+    assert_eq!(before, 5);
+    for _ in 0..10 {
+        assert_eq!(client.get(ask).await.seen()["name"], "well");
+    }
+    assert_eq!(broken.requests(), before, "it is passed over");
+
+    until(|| async {
+        bench.get("/").await;
+        broken.requests() > before
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_only_replica_is_asked_however_it_fails() {
+    let (bench, only) = (Bench::start(), Replica::start("only").await);
+    bench.put(Table::new("web", 1).stable(1, &[only.address])).await;
+
+    for _ in 0..8 {
+        assert_eq!(bench.get("/reset").await.status, 502);
+    }
+
+    assert_eq!(bench.get("/").await.seen()["name"], "only");
+}
+
+#[tokio::test]
+async fn requests_beyond_what_replicas_may_carry_are_refused_and_the_ready_path_passes() {
+    let (bench, web) = (Bench::start(), Replica::start("web").await);
+    let table = Table::new("web", 1).stable(1, &[web.address]);
+    bench.put(table.with("in_flight", json!(2)).with("health_path", json!("/ready"))).await;
+    let mut waiting = Vec::new();
+    for _ in 0..2 {
+        let mut client = bench.client().await;
+        waiting.push(tokio::spawn(async move { client.get("/gate").await }));
+    }
+    until(|| async { web.requests() == 2 }).await;
+
+    let (refused, ready) = (bench.get("/").await, bench.get("/ready").await);
+
+    assert_eq!((refused.status.as_u16(), refused.header("x-medeclipse-error")), (503, "overloaded"));
+    assert_eq!(refused.header("retry-after"), "5");
+    assert_eq!(ready.status, 200);
+    web.open_gate();
+    for waiting in waiting {
+        assert_eq!(waiting.await.unwrap().status, 200);
+    }
+    assert_eq!(bench.get("/").await.status, 200);
 }

@@ -108,6 +108,12 @@ pub(crate) static SERVICE: Section = Section {
             Means("a short text"),
             "What people see where there is no answer.",
         ),
+        key(
+            "in_flight",
+            Shape::Integer { min: 1, max: 1 << 20 },
+            Is("4096"),
+            "Requests one replica carries at a time, 503 beyond; those to the ready path pass.",
+        ),
         key("access_log", Shape::Flag, Is("true"), "Whether its requests are in the access log."),
         key(
             "container",
@@ -253,6 +259,7 @@ pub(crate) fn read(name: &At<String>, fields: &Fields<'_>) -> Read {
             headers: fields.table("headers").map(|fields| headers::read(&fields)),
             // The files are the caller's to read.
             pages: Pages::default(),
+            in_flight: fields.count("in_flight").map_or(TargetSettings::default().in_flight, |at| at.value),
             access_log: fields.flag("access_log").is_none_or(|at| at.value),
         },
         rollout,

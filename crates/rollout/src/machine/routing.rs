@@ -56,6 +56,7 @@ impl State {
             guard: self.settings.guard.clone(),
             headers: self.settings.headers.clone(),
             pages: self.settings.pages.clone(),
+            in_flight: self.settings.in_flight,
             access_log: self.settings.access_log,
         })
     }
