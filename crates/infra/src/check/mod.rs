@@ -7,6 +7,7 @@ mod capacity;
 mod encryption;
 mod logging;
 mod policy;
+mod rego;
 mod report;
 mod residency;
 mod rules;
@@ -15,6 +16,7 @@ mod transfers;
 mod transit;
 
 pub use policy::{Class, Policy};
+pub use rego::{PolicyFile, RegoError, evaluate, seen};
 pub use report::{Language, html, json, markdown};
 pub use rules::{RULES, Rule, Stage};
 

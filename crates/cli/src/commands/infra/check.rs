@@ -4,7 +4,9 @@ use super::{disk, plan_of};
 use crate::context::Context;
 use crate::exit::{self, Failure};
 use crate::output;
-use infra::check::{Input, Language, Policy, Report, Verdict, check, html, json, markdown};
+use infra::check::{
+    Input, Language, Policy, PolicyFile, Report, Verdict, check, evaluate, html, json, markdown,
+};
 use infra::config::{Root, from_plan, from_tree};
 use infra::schema::Schemas;
 use infra::tree::Tree;
@@ -23,6 +25,9 @@ pub struct Args {
     /// Write report.json, report.html, report.md, rapport.html and rapport.md to this folder.
     #[arg(long, value_name = "DIR")]
     report: Option<PathBuf>,
+    /// Also evaluate the rules in Rego (`*.rego`) of this folder; may be repeated. Adds to `compliance.rego` of the manifest.
+    #[arg(long, value_name = "DIR")]
+    rego: Vec<PathBuf>,
 }
 
 pub fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
@@ -31,16 +36,21 @@ pub fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         false => None,
     };
     let policy = plan.as_ref().map_or_else(Policy::strict, Policy::of);
-    for folder in plan.iter().flat_map(|plan| &plan.rego) {
-        output::aside(&format!(
-            "not evaluated: {folder} (rules in Rego come later; run them with conftest on the plan meanwhile)"
-        ));
-    }
+    let named = plan.iter().flat_map(|plan| plan.rego.iter().map(|folder| beside(&context.manifest, folder)));
+    let policies = policies(args.rego.iter().cloned().chain(named))?;
     let waivers = plan.map(|plan| plan.waivers).unwrap_or_default();
     let (roots, tree) = read(&args.path)?;
     let today = crate::units::date_time(crate::units::now());
     let input = Input { roots: &roots, policy: &policy, today: &today[..10] };
-    let report = check(&input, &tree, Schemas::shared(), &waivers);
+    let mut report = check(&input, &tree, Schemas::shared(), &waivers);
+    if !policies.is_empty() {
+        let outcome = evaluate(&policies, &input, &waivers).map_err(|error| {
+            Failure::new(exit::BAD_INPUT, format!("evaluate the policy {}", error.path))
+                .because(error.why)
+                .then("correct it; `medeclipse infra check` without --rego checks everything else")
+        })?;
+        report.outcomes.push(outcome);
+    }
     if let Some(folder) = &args.report {
         write(folder, &report)?;
     }
@@ -49,6 +59,29 @@ pub fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
         false => told(&report, &tree),
     }
     Ok(if report.open().next().is_some() { exit::FINDINGS } else { exit::DONE })
+}
+
+/// A folder of the manifest, which is seen from where the manifest lies.
+fn beside(manifest: &Path, folder: &str) -> PathBuf {
+    manifest.parent().unwrap_or(Path::new("")).join(folder)
+}
+
+/// Reads the policies below some folders; their own tests are left out.
+fn policies(folders: impl Iterator<Item = PathBuf>) -> Result<Vec<PolicyFile>, Failure> {
+    let mut found = Vec::new();
+    for folder in folders {
+        let wanted = |name: &str| name.ends_with(".rego") && !name.ends_with("_test.rego");
+        let tree = disk::walk(&folder, wanted)?;
+        if tree.is_empty() {
+            return Err(disk::unreadable(&folder, "there is no .rego file below it")
+                .then("name a folder with rules in Rego"));
+        }
+        found.extend(tree.into_iter().map(|(path, bytes)| PolicyFile {
+            path: folder.join(path).display().to_string(),
+            text: String::from_utf8_lossy(&bytes).into_owned(),
+        }));
+    }
+    Ok(found)
 }
 
 fn read(path: &Path) -> Result<(Vec<Root>, Tree), Failure> {
