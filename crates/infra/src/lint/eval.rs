@@ -7,9 +7,26 @@ use super::read::hcl::Block;
 use super::sources::Sources;
 use super::terraform::{Module, Resource};
 use super::value::{Piece, Value, is_environment_name};
+use std::cell::Cell;
 
 /// Longest chain of names that is followed: longer ones turn in circles.
 const DEPTH_MAX: usize = 24;
+
+/// Most steps of evaluation for one rule: names that use each other ten times over ten levels would need ten billion. What is
+/// beyond is not known, and so not claimed.
+const STEPS_MAX: u32 = 500_000;
+
+thread_local! {
+    static STEPS: Cell<u32> = const { Cell::new(0) };
+}
+
+/// Begins to count the steps anew: each rule has its own, so that the number of threads changes nothing.
+pub fn begin() {
+    STEPS.set(0);
+}
+
+/// Most items of a list that is put together.
+const ITEMS_MAX: usize = 2_000;
 
 /// What `each.key` and `each.value` stand for.
 #[derive(Debug, Clone)]
@@ -40,7 +57,9 @@ impl<'g> Scope<'g> {
     }
 
     fn deeper(self) -> Option<Self> {
-        (self.depth < DEPTH_MAX).then_some(Self { depth: self.depth + 1, ..self })
+        let steps = STEPS.get();
+        STEPS.set(steps.saturating_add(1));
+        (self.depth < DEPTH_MAX && steps < STEPS_MAX).then_some(Self { depth: self.depth + 1, ..self })
     }
 
     fn of(self, module: &'g Module) -> Self {
@@ -244,6 +263,9 @@ impl<'g> Scope<'g> {
         let mut all = Vec::new();
         for item in items {
             all.extend(self.structure(item)?.0.items().iter().cloned());
+            if all.len() > ITEMS_MAX {
+                return None;
+            }
         }
         Some((Node { at: node.at, kind: Kind::List(all) }, self))
     }

@@ -94,6 +94,25 @@ mod tests {
         report.expect("judged above")
     }
 
+    /// Names that each use another one ten times: written out, more than a billion.
+    fn bomb(one: &str, level: impl Fn(usize) -> String) -> Vec<u8> {
+        let levels: String = (1..=12).map(|at| format!("  l{at} = {}\n", level(at - 1))).collect();
+        format!("locals {{\n  l0 = {one}\n{levels}}}\nresource \"aws_ecs_cluster\" \"a\" {{\n  name = local.l12\n}}\nresource \"aws_ecs_service\" \"a\" {{\n  for_each = toset(local.l12)\n  name = each.key\n}}\n").into_bytes()
+    }
+
+    #[test]
+    fn terraform_that_multiplies_ends_within_bounds() {
+        let texts = bomb("\"${var.x}\"", |at| format!("\"{}\"", format!("${{local.l{at}}}").repeat(10)));
+        let lists =
+            bomb("[\"a\", \"b\"]", |at| format!("concat({})", vec![format!("local.l{at}"); 10].join(", ")));
+        let loops = bomb("[\"a\", \"b\"]", |at| {
+            format!("[for x in concat(local.l{at}, local.l{at}, local.l{at}) : [x, x, x]]")
+        });
+        for bytes in [texts, lists, loops] {
+            assert!(within("main.tf", bytes, 30).unreadable.is_empty());
+        }
+    }
+
     #[test]
     fn hostile_files_end_in_a_reason_within_bounds() {
         let deep = |text: &str, times: usize| text.repeat(times).into_bytes();

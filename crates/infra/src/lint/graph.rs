@@ -67,6 +67,7 @@ struct Index {
 
 impl Graph {
     pub fn new(sources: Sources, today: String) -> Self {
+        super::eval::begin();
         let tasks = container::tasks(&sources);
         let compose = container::compose(&sources);
         let workflows = pipeline::workflows(&sources);

@@ -2,6 +2,9 @@
 
 use std::fmt;
 
+/// Most pieces of a pattern: nobody writes a name of more.
+const PIECES_MAX: usize = 200;
+
 /// A piece of a pattern.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Piece {
@@ -41,6 +44,7 @@ impl Value {
         match joined.as_slice() {
             [] => Self::Known(String::new()),
             [Piece::Text(text)] => Self::Known(text.clone()),
+            _ if joined.len() > PIECES_MAX => Self::Unknown("a text of too many parts".to_owned()),
             _ => Self::Pattern(joined),
         }
     }

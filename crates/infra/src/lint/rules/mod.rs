@@ -121,6 +121,7 @@ impl<'g> Out<'g> {
     /// Lets one rule look.
     pub fn of(graph: &'g Graph, rule: &'static Rule) -> (Vec<Finding>, Vec<Unchecked>) {
         let mut out = Self { graph, rule, findings: Vec::new(), unchecked: Vec::new() };
+        crate::lint::eval::begin();
         (rule.check)(&mut out);
         (out.findings, out.unchecked)
     }
