@@ -33,6 +33,7 @@ const OUTSIDE: &[(&str, &[&str])] = &[
             "hcl-edit",
             "jsonc-parser",
             "minijinja",
+            "regorus",
             "saphyr-parser",
             "serde",
             "serde_json",
