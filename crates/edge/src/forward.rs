@@ -81,7 +81,7 @@ async fn pass(
     body: Incoming,
     mut ledger: Ledger,
 ) -> Response<Reply> {
-    let draw = split::draw(&place.target, &parts.headers, &worker.random);
+    let draw = split::draw(&place.target, &parts.headers, &worker.random, &worker.seal);
     let Some(arm) = draw.arm else {
         return ledger.refuse(&Failure::NothingStable(place.target.routes().target.clone()), None);
     };

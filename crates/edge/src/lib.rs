@@ -49,6 +49,7 @@ mod redact;
 mod repeats;
 mod ring;
 mod route;
+mod seal;
 mod shield;
 mod sockets;
 mod split;

@@ -10,6 +10,7 @@ use crate::door::Door;
 use crate::guard::table::Table;
 use crate::random::Random;
 use crate::repeats::Repeats;
+use crate::seal::Seal;
 use crate::sockets::{SocketFile, keep};
 use crate::stop::Stop;
 use crate::store::Store;
@@ -246,6 +247,7 @@ fn start_workers(
 ) -> Result<Started, EdgeError> {
     let (routes, repeats) = (Arc::new(tables.routes()), Arc::<Repeats>::default());
     let buckets = Arc::<Table>::default();
+    let seal = Arc::new(Seal::open(&config.state_dir.join("edge")));
     let count = config.workers.max(1);
     let (mut senders, mut shards, mut workers) = (Vec::new(), Vec::new(), Vec::new());
     for index in 0..count {
@@ -258,6 +260,7 @@ fn start_workers(
             shard: Arc::clone(&shard),
             repeats: Arc::clone(&repeats),
             buckets: Arc::clone(&buckets),
+            seal: Arc::clone(&seal),
             access_log: access_log.clone(),
             waits: config.waits,
             forwarded: config.forwarded,

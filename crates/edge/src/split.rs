@@ -4,6 +4,7 @@
 use crate::limits::STICKY_MAX_AGE_SECONDS;
 use crate::random::{Random, mix};
 use crate::route::{ArmRoutes, TargetRoutes};
+use crate::seal::Seal;
 use http::{HeaderMap, HeaderValue, header};
 use rollout::names::Target;
 
@@ -19,17 +20,26 @@ pub(crate) struct Draw<'t> {
 }
 
 /// Draws the arm for a request with these headers.
-pub(crate) fn draw<'t>(target: &'t TargetRoutes, headers: &HeaderMap, random: &Random) -> Draw<'t> {
+pub(crate) fn draw<'t>(
+    target: &'t TargetRoutes,
+    headers: &HeaderMap,
+    random: &Random,
+    seal: &Seal,
+) -> Draw<'t> {
     let routes = target.routes();
     let (bucket, cookie) = match &routes.sticky {
         None => (random.percent(), None),
-        Some(sticky) => match find_cookie(headers, &sticky.cookie) {
-            Some(key) => (sticky_bucket(&routes.target, key), None),
-            None => {
-                let key = random.hex();
-                (sticky_bucket(&routes.target, key.as_bytes()), set_cookie(&sticky.cookie, &key))
+        Some(sticky) => {
+            let brought = find_cookie(headers, &sticky.cookie);
+            match brought.and_then(|value| seal.verified(&routes.target, value)) {
+                Some(key) => (sticky_bucket(&routes.target, key), None),
+                None => {
+                    let key = format!("{:016x}", random.next());
+                    let signed = seal.sign(&routes.target, &key);
+                    (sticky_bucket(&routes.target, key.as_bytes()), set_cookie(&sticky.cookie, &signed))
+                }
             }
-        },
+        }
     };
     let allowed = target.candidate.is_some() && is_allowed(target, headers);
     let weight = routes.candidate.as_ref().map_or(0, |candidate| candidate.weight.percent());
@@ -112,8 +122,8 @@ mod tests {
     fn e16_the_allow_list_sees_the_candidate_at_any_weight() {
         let (target, random) = (target(0, false), Random::seeded());
 
-        let allowed = draw(&target, &with("x-canary", "team"), &random);
-        let other = draw(&target, &with("x-canary", "teams"), &random);
+        let allowed = draw(&target, &with("x-canary", "team"), &random, &Seal::known());
+        let other = draw(&target, &with("x-canary", "teams"), &random, &Seal::known());
 
         assert_eq!((revision(&allowed), allowed.allowed), (Revision(2), true));
         assert_eq!((revision(&other), other.allowed), (Revision(1), false));
@@ -129,14 +139,23 @@ mod tests {
     fn a_new_client_gets_the_cookie_that_leads_to_the_same_bucket() {
         let (target, random) = (target(50, true), Random::seeded());
 
-        let first = draw(&target, &HeaderMap::new(), &random);
+        let first = draw(&target, &HeaderMap::new(), &random, &Seal::known());
         let cookie = first.cookie.as_ref().unwrap().to_str().unwrap().to_owned();
         let pair = cookie.split(';').next().unwrap();
-        let second = draw(&target, &with("cookie", pair), &random);
+        let second = draw(&target, &with("cookie", pair), &random, &Seal::known());
 
         assert!(cookie.contains("; Path=/; HttpOnly; SameSite=Lax; Max-Age="), "{cookie}");
         assert_eq!(first.bucket, second.bucket);
         assert!(second.cookie.is_none());
+    }
+
+    #[test]
+    fn r17_a_cookie_nobody_signed_chooses_no_side() {
+        let (target, random) = (target(50, true), Random::seeded());
+
+        let drawn = draw(&target, &with("cookie", "me_rev=mine"), &random, &Seal::known());
+
+        assert!(drawn.cookie.is_some_and(|cookie| !cookie.to_str().unwrap().contains("mine")));
     }
 
     proptest! {
@@ -147,7 +166,7 @@ mod tests {
             let (target, random) = (target(weight, sticky), Random::seeded());
             let draws = 20_000u32;
 
-            let hits = (0..draws).filter(|_| revision(&draw(&target, &HeaderMap::new(), &random)) == Revision(2));
+            let hits = (0..draws).filter(|_| revision(&draw(&target, &HeaderMap::new(), &random, &Seal::known())) == Revision(2));
             let share = f64::from(u32::try_from(hits.count()).unwrap()) / f64::from(draws);
 
             // Six standard deviations of a binomial share.
@@ -158,8 +177,8 @@ mod tests {
 
         #[test]
         fn e16_a_sticky_client_never_leaves_the_candidate_while_its_weight_grows(key in "[a-z0-9]{1,40}") {
-            let (headers, random) = (with("cookie", &format!("me_rev={key}")), Random::seeded());
-            let seen: Vec<u64> = (0..=100).map(|weight| revision(&draw(&target(weight, true), &headers, &random)).0).collect();
+            let (headers, random) = (with("cookie", &format!("me_rev={}", Seal::known().sign(&Target::new("web", "local"), &key))), Random::seeded());
+            let seen: Vec<u64> = (0..=100).map(|weight| revision(&draw(&target(weight, true), &headers, &random, &Seal::known())).0).collect();
 
             prop_assert!(seen.windows(2).all(|pair| pair[0] <= pair[1]), "{seen:?}");
             prop_assert_eq!((seen[0], seen[100]), (1, 2));

@@ -13,6 +13,7 @@ use crate::pool::Pool;
 use crate::random::Random;
 use crate::repeats::Repeats;
 use crate::route::Routes;
+use crate::seal::Seal;
 use crate::stop::Stop;
 use crate::{clock, drain, limits, listener, prove};
 use manifest::edge::Proof;
@@ -43,6 +44,7 @@ pub(crate) struct Setup {
     pub(crate) shard: Arc<Shard>,
     pub(crate) repeats: Arc<Repeats>,
     pub(crate) buckets: Arc<Table>,
+    pub(crate) seal: Arc<Seal>,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) waits: Waits,
     pub(crate) forwarded: Forwarded,
@@ -63,6 +65,7 @@ pub(crate) struct Worker {
     pub(crate) repeats: Arc<Repeats>,
     /// The buckets of all rate rules, over all workers.
     pub(crate) buckets: Arc<Table>,
+    pub(crate) seal: Arc<Seal>,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) waits: Waits,
     pub(crate) forwarded: Forwarded,
@@ -117,8 +120,19 @@ pub(crate) fn run(setup: Setup) -> io::Result<()> {
 }
 
 async fn live(setup: Setup) -> io::Result<()> {
-    let Setup { listeners, routes, commands, shard, repeats, buckets, access_log, waits, forwarded, stop } =
-        setup;
+    let Setup {
+        listeners,
+        routes,
+        commands,
+        shard,
+        repeats,
+        buckets,
+        seal,
+        access_log,
+        waits,
+        forwarded,
+        stop,
+    } = setup;
     let worker = Rc::new(Worker {
         routes: RefCell::new(routes),
         swapped: Notify::new(),
@@ -129,6 +143,7 @@ async fn live(setup: Setup) -> io::Result<()> {
         shard,
         repeats,
         buckets,
+        seal,
         access_log,
         waits,
         forwarded,
