@@ -113,12 +113,10 @@ async fn pass(
         }
         _ => arm,
     };
-    let status = exchanged.as_ref().ok().filter(|_| bodyless).map(|first| first.response.status());
-    if let Some(status) = status
-        && let Some((found, other)) = asset::elsewhere(worker, &place.target, arm, &mut order, status).await
+    if bodyless
+        && let Some(other) = elsewhere(worker, place, arm, &mut order, &mut exchanged, &mut ledger).await
     {
-        ledger.found_elsewhere(arm.revision, other.revision, found.claim.replica());
-        (exchanged, arm, replayed) = (Ok(found), other, true);
+        (arm, replayed) = (other, true);
     }
     if let Some((rule, reason)) = progress.overrun() {
         ledger.note(&rule, Noted::Counted, &reason);
@@ -142,6 +140,22 @@ async fn pass(
         response.headers_mut().insert(headers::REPLAYED, HeaderValue::from(drawn.0));
     }
     response
+}
+
+/// Takes a file that the drawn release does not have from another one, and says from which.
+async fn elsewhere<'p>(
+    worker: &Worker,
+    place: &'p Place,
+    drawn: &ArmRoutes,
+    order: &mut Order<'_>,
+    exchanged: &mut Result<Exchanged, Failure>,
+    ledger: &mut Ledger,
+) -> Option<&'p ArmRoutes> {
+    let status = exchanged.as_ref().ok()?.response.status();
+    let (found, other) = asset::elsewhere(worker, &place.target, drawn, order, status).await?;
+    ledger.found_elsewhere(drawn.revision, other.revision, found.claim.replica());
+    *exchanged = Ok(found);
+    Some(other)
 }
 
 /// Sends a request that failed once more, to stable, and counts the failure.
