@@ -74,6 +74,7 @@ fn edge_world(target: &Target, edge: &EdgeState) -> EdgeWorld {
     if let Some(table) = edge.tables.iter().find(|table| table.routes.target == *target) {
         world.generation = table.generation;
         world.stable = table.routes.stable.as_ref().map(|arm| arm.revision);
+        world.former = table.routes.former.as_ref().map(|arm| arm.revision);
         world.candidate =
             table.routes.candidate.as_ref().map(|candidate| (candidate.arm.revision, candidate.weight));
     }

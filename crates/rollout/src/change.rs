@@ -174,8 +174,11 @@ fn stop(revision: Revision, presence: &Presence, wanted: Option<&Wanted>, world:
         stops.push(Change::Stop { revision, replicas: ended, grace: AT_ONCE });
     }
     let Some(wanted) = wanted else {
-        // Also one that ended: with the revision its port would go, and requests may still be sent there.
-        if presence.running().next().is_some() && presence.replicas.keys().all(unrouted) {
+        // Also one that ended: with the revision its port would go, and requests may still be sent there. The table may name
+        // one that the platform no longer shows.
+        let named = [edge.stable, edge.candidate.map(|(revision, _)| revision), edge.former]
+            .contains(&Some(revision));
+        if presence.running().next().is_some() && presence.replicas.keys().all(unrouted) && !named {
             stops.push(Change::Remove { revision, grace: REMOVE_GRACE });
         }
         return stops;

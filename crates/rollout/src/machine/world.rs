@@ -49,6 +49,8 @@ pub struct ReplicaWorld {
 pub struct EdgeWorld {
     pub generation: Generation,
     pub stable: Option<Revision>,
+    /// Asked only for files that nobody else has.
+    pub former: Option<Revision>,
     pub candidate: Option<(Revision, Weight)>,
     /// Replicas it may send requests to: those of its table, and those of a table that is on its way to it.
     pub routed: Vec<ReplicaId>,

@@ -220,6 +220,7 @@ impl Draw {
         if self.yes() {
             world.edge = Some(EdgeWorld {
                 generation: self.generation(),
+                former: None,
                 stable: self.yes().then(|| self.revision()),
                 candidate: self.yes().then(|| (self.revision(), self.weight())),
                 routed: Vec::new(),
