@@ -26,7 +26,6 @@ pub(crate) async fn elsewhere<'t>(
     if !asks || !is_hashed(order.path.path()) {
         return None;
     }
-    let drawn_revision = order.revision;
     for arm in target.alive().filter(|arm| arm.revision != drawn.revision) {
         order.revision = arm.revision;
         // It carries no body, so nothing of the client's can stall it.
@@ -40,7 +39,7 @@ pub(crate) async fn elsewhere<'t>(
             return Some((exchanged, arm));
         }
     }
-    order.revision = drawn_revision;
+    order.revision = drawn.revision;
     None
 }
 

@@ -90,7 +90,7 @@ impl Worker {
         let arm = target.alive().find(|arm| arm.revision == revision).ok_or(NoneLeft::Tried)?;
         // Whoever asks how the service is gets an answer also when it is full.
         let most = if is_health { u64::MAX } else { u64::from(target.routes().in_flight) };
-        arm.balance.pick(without, most, clock::now()).map(|replica| self.flights.claim(replica))
+        arm.balance.pick(without, most, clock::now).map(|replica| self.flights.claim(replica))
     }
 
     /// Lets the drain watch look again: a request in flight has become another kind.
@@ -120,45 +120,32 @@ pub(crate) fn run(setup: Setup) -> io::Result<()> {
 }
 
 async fn live(setup: Setup) -> io::Result<()> {
-    let Setup {
-        listeners,
-        routes,
-        commands,
-        shard,
-        repeats,
-        buckets,
-        seal,
-        access_log,
-        waits,
-        forwarded,
-        stop,
-    } = setup;
     let worker = Rc::new(Worker {
-        routes: RefCell::new(routes),
+        routes: RefCell::new(setup.routes),
         swapped: Notify::new(),
         reconsider: Notify::new(),
         flights: Rc::default(),
         pool: Rc::default(),
         random: Random::seeded(),
-        shard,
-        repeats,
-        buckets,
-        seal,
-        access_log,
-        waits,
-        forwarded,
-        stop,
+        shard: setup.shard,
+        repeats: setup.repeats,
+        buckets: setup.buckets,
+        seal: setup.seal,
+        access_log: setup.access_log,
+        waits: setup.waits,
+        forwarded: setup.forwarded,
+        stop: setup.stop,
         connections: Arc::new(Semaphore::new(limits::CLIENT_CONNECTIONS)),
         handshakes: Semaphore::new(limits::CLIENT_HANDSHAKES),
     });
-    for (socket, door) in listeners {
+    for (socket, door) in setup.listeners {
         let socket = tokio::net::TcpListener::from_std(socket)?;
         tokio::task::spawn_local(listener::accept(Rc::clone(&worker), Rc::new(door), socket));
     }
     tokio::task::spawn_local(drain::watch(Rc::clone(&worker)));
     tokio::task::spawn_local(sweep(Rc::clone(&worker)));
     tokio::select! {
-        () = obey(&worker, commands) => {}
+        () = obey(&worker, setup.commands) => {}
         () = stopped(&worker) => {}
     }
     Ok(())

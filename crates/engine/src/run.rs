@@ -10,6 +10,7 @@ use crate::leader::Terms;
 use crate::pursuit::pursue;
 use crate::samples;
 use crate::sight::Seen;
+use crate::tenure::fence;
 use drivers::platform::Platform;
 use meter::wire::SecondRecord;
 use rollout::event::{Event, EventRecord};
@@ -165,15 +166,14 @@ impl<P: Platform> Life<P> {
             Err(error) => return self.failed(error),
         };
         self.publish_state(&[record]);
-        let Executor { target, platform, poke, .. } = &self.executor;
+        let Executor { target, platform, poke, board, .. } = &self.executor;
         let generation = self.controller.state.generation();
         crate::log(&format!(
             "{target}: epoch {seen} was here and wrote nothing: leading on as of {generation}"
         ));
-        match timeout(FENCE_WITHIN, platform.fence(target, generation)).await {
+        match timeout(FENCE_WITHIN, fence(&**platform, target, generation, None)).await {
             Ok(Ok(())) => {}
-            // The first change does the same, and is asked for again until it is made.
-            Ok(Err(error)) => crate::log(&format!("{target}: cannot keep other engines out yet: {error}")),
+            Ok(Err(error)) => locked(board).fenced(&error),
             Err(_) => crate::log(&format!("{target}: the platform gave no answer within {FENCE_WITHIN:?}")),
         }
         self.fenced_at = self.clock.now().plus(Millis(1));

@@ -259,7 +259,7 @@ impl<P: Platform + Wakes> Targets<P> {
 }
 
 /// Has the platform refuse what an earlier leader may still be doing, before anything is looked at.
-async fn fence<P: Platform>(
+pub(crate) async fn fence<P: Platform>(
     platform: &P,
     target: &Target,
     at: Generation,
