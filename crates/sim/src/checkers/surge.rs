@@ -34,7 +34,12 @@ pub fn stopped(world: &World, change: &Change) -> Option<String> {
     if changing || world.now <= ledger.disturbed_until || !ledger.is_kept(*revision) {
         return None;
     }
-    let well = |id: &ReplicaId| world.machines.find(id).is_some_and(|replica| replica.is_ready(world.now));
+    let well = |id: &ReplicaId| {
+        world.machines.find(id).is_some_and(|one| {
+            let known = one.mended_at.is_none_or(|at| world.now.since(at) > KNOWN_AFTER);
+            one.is_ready(world.now) && known
+        })
+    };
     if !replicas.iter().any(well) {
         return None;
     }

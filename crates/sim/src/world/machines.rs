@@ -43,6 +43,8 @@ pub struct Replica {
     pub launched_at: Millis,
     pub fate: Fate,
     pub exited: Option<Ended>,
+    /// When the healing of the world made it well; probes need a while to say so.
+    pub mended_at: Option<Millis>,
 }
 
 impl Replica {
@@ -103,6 +105,7 @@ impl Machines {
                 launched_at: now,
                 fate,
                 exited: None,
+                mended_at: None,
             });
         }
         missing as usize

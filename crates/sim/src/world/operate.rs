@@ -172,6 +172,8 @@ impl World {
         self.ledger.misled_until = self.now.plus(Millis::seconds(15));
         self.per_second = 100;
         for replica in &mut self.machines.replicas {
+            let is_ill = !replica.is_ready(self.now) || replica.fate.flaps_every.is_some();
+            replica.mended_at = is_ill.then_some(self.now);
             let fate = super::machines::Fate {
                 ready_after: Some(replica.fate.ready_after.unwrap_or(300).min(300)),
                 ..super::machines::Fate::default()
