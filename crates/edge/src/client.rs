@@ -31,7 +31,6 @@ pub(crate) struct Client {
     /// The port with TLS its requests are sent to.
     pub(crate) redirect: Option<u16>,
     pub(crate) line: Arc<ClientLine>,
-    requests: Cell<u64>,
     http2: Cell<bool>,
     began: Notify,
 }
@@ -47,7 +46,6 @@ impl Client {
             scheme: HeaderValue::from_static(if door.tls.is_some() { "https" } else { "http" }),
             redirect: door.redirect,
             line: ClientLine::open(),
-            requests: Cell::new(0),
             http2: Cell::new(false),
             began: Notify::new(),
         })
@@ -58,7 +56,7 @@ impl Client {
         self.line.begin();
         self.http2.set(http2);
         self.began.notify_one();
-        self.requests.replace(self.requests.get() + 1)
+        self.line.number()
     }
 
     /// Keeps the connection busy beyond the answer that is about to be given, until dropped.

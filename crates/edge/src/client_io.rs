@@ -4,6 +4,8 @@
 
 use crate::config::Waits;
 use crate::framing::Framing;
+use crate::limits;
+use bytes::Bytes;
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -19,12 +21,18 @@ use tokio::time::{Instant, Sleep};
 pub(crate) struct ClientLine {
     /// Requests whose answer is not finished.
     busy: AtomicU32,
+    /// Requests that have been looked at.
+    requests: AtomicU64,
     /// Set when the connection speaks another protocol from now on: no waits apply.
     passed: AtomicBool,
+    /// Set when nothing has happened for a while: the connection can be put aside.
+    rests: AtomicBool,
     /// Number of the first request with two lengths; `u64::MAX` for none.
     ambiguous: AtomicU64,
     /// When the last answer ended, in milliseconds since `opened`.
     quiet_since_ms: AtomicU64,
+    /// When the socket's side looks at its waits again, in milliseconds since `opened`.
+    looks_ms: AtomicU64,
     opened: Instant,
 }
 
@@ -32,9 +40,13 @@ impl ClientLine {
     pub(crate) fn open() -> Arc<Self> {
         Arc::new(Self {
             busy: AtomicU32::new(0),
+            requests: AtomicU64::new(0),
             passed: AtomicBool::new(false),
+            // Nothing has been said yet.
+            rests: AtomicBool::new(true),
             ambiguous: AtomicU64::new(u64::MAX),
             quiet_since_ms: AtomicU64::new(0),
+            looks_ms: AtomicU64::new(u64::MAX),
             opened: Instant::now(),
         })
     }
@@ -43,9 +55,13 @@ impl ClientLine {
         self.busy.fetch_add(1, Relaxed);
     }
 
+    /// Returns the number, from 0, of the request that is looked at now.
+    pub(crate) fn number(&self) -> u64 {
+        self.requests.fetch_add(1, Relaxed)
+    }
+
     pub(crate) fn end(&self) {
-        let quiet_since = u64::try_from(self.opened.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.quiet_since_ms.store(quiet_since, Relaxed);
+        self.quiet_since_ms.store(self.since_opened(Instant::now()), Relaxed);
         self.busy.fetch_sub(1, Relaxed);
     }
 
@@ -63,10 +79,28 @@ impl ClientLine {
         self.ambiguous.load(Relaxed) == number
     }
 
-    fn idle_deadline(&self, idle: Duration) -> Instant {
-        self.opened + Duration::from_millis(self.quiet_since_ms.load(Relaxed)) + idle
+    fn since_opened(&self, at: Instant) -> u64 {
+        u64::try_from(at.saturating_duration_since(self.opened).as_millis()).unwrap_or(u64::MAX)
+    }
+
+    /// Whether the last answer has ended and the socket's side, asked before that, would look too late.
+    pub(crate) fn looks_late(&self) -> bool {
+        let rests_ms = self.quiet_since_ms.load(Relaxed) + limits::CLIENT_REST.as_millis() as u64;
+        !self.is_busy() && !self.rests() && self.looks_ms.load(Relaxed) > rests_ms
+    }
+
+    /// Whether the connection has been quiet for so long that it can be put aside.
+    pub(crate) fn rests(&self) -> bool {
+        self.rests.load(Relaxed)
+    }
+
+    fn quiet_since(&self) -> Instant {
+        self.opened + Duration::from_millis(self.quiet_since_ms.load(Relaxed))
     }
 }
+
+/// Bytes read to learn that a client speaks, and what: as many as HTTP/2 begins with.
+const AHEAD: usize = 24;
 
 /// A client's socket with its waits.
 pub(crate) struct ClientIo<S> {
@@ -76,12 +110,31 @@ pub(crate) struct ClientIo<S> {
     waits: Waits,
     head_since: Option<Instant>,
     sleep: Pin<Box<Sleep>>,
+    /// Read, and not given to anybody yet.
+    ahead: Bytes,
+    /// The socket has not taken all that was to be written.
+    unsent: bool,
 }
 
 impl<S> ClientIo<S> {
     pub(crate) fn new(stream: S, line: Arc<ClientLine>, waits: Waits) -> Self {
         let sleep = Box::pin(tokio::time::sleep(waits.client_idle));
-        Self { stream, line, framing: Framing::new(), waits, head_since: None, sleep }
+        Self {
+            stream,
+            line,
+            framing: Framing::new(),
+            waits,
+            head_since: None,
+            sleep,
+            ahead: Bytes::new(),
+            unsent: false,
+        }
+    }
+
+    /// Puts what was read and not used before what will be read.
+    pub(crate) fn before(mut self, unused: &[u8]) -> Self {
+        self.ahead = Bytes::from([unused, &self.ahead].concat());
+        self
     }
 
     fn note(&mut self, bytes: &[u8]) {
@@ -96,8 +149,36 @@ impl<S> ClientIo<S> {
         }
     }
 
+    /// Whether nothing is going on, and it is not at rest yet.
+    fn can_rest(&self) -> bool {
+        // A head that has been read, and that nobody has looked at yet, is a request too.
+        let all_looked_at = self.framing.heads() == self.line.requests.load(Relaxed);
+        let is_quiet = !self.line.is_busy() && all_looked_at && self.framing.is_between() && !self.unsent;
+        is_quiet && !self.line.rests()
+    }
+
+    /// Returns when a connection without a request ends, or begins to rest. It begins here when the time has come.
+    fn quiet_deadline(&mut self, now: Instant) -> Instant {
+        let quiet_since = self.line.quiet_since();
+        let ends = quiet_since + self.waits.client_idle;
+        if !self.can_rest() {
+            return ends;
+        }
+        let rests = quiet_since + limits::CLIENT_REST;
+        if rests > now {
+            return rests.min(ends);
+        }
+        self.line.rests.store(true, Relaxed);
+        ends
+    }
+
+    fn look_at(&mut self, deadline: Instant) {
+        self.line.looks_ms.store(self.line.since_opened(deadline), Relaxed);
+        self.sleep.as_mut().reset(deadline);
+    }
+
     /// Waits for the moment at which silence ends the connection.
-    /// The timer is set again only when it fires or a head is open: a request costs no timer operation.
+    /// The timer is set again only when it fires, a head is open or a rest may begin: a request of many costs no timer operation.
     fn poll_expired(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.line.passed.load(Relaxed) {
             return Poll::Pending;
@@ -105,7 +186,12 @@ impl<S> ClientIo<S> {
         if let Some(since) = self.head_since {
             let deadline = since + self.waits.client_head;
             if self.sleep.deadline() > deadline {
-                self.sleep.as_mut().reset(deadline);
+                self.look_at(deadline);
+            }
+        } else if self.can_rest() {
+            let deadline = self.line.quiet_since() + limits::CLIENT_REST;
+            if self.sleep.deadline() > deadline {
+                self.look_at(deadline);
             }
         }
         loop {
@@ -114,22 +200,47 @@ impl<S> ClientIo<S> {
             let deadline = match self.head_since {
                 Some(since) => since + self.waits.client_head,
                 None if self.line.is_busy() => now + self.waits.client_idle,
-                None => self.line.idle_deadline(self.waits.client_idle),
+                None => self.quiet_deadline(now),
             };
             if deadline <= now {
                 return Poll::Ready(());
             }
-            self.sleep.as_mut().reset(deadline);
+            self.look_at(deadline);
         }
     }
 }
 
-impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        buffer: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
+impl<S: AsyncRead + Unpin> ClientIo<S> {
+    /// Waits until the client says something, and reads the start of it. False: it never will.
+    pub(crate) async fn wake(&mut self) -> bool {
+        let had = self.ahead.len();
+        let read = std::future::poll_fn(|context| self.poll_ahead(context)).await;
+        self.line.rests.store(false, Relaxed);
+        read.is_ok() && self.ahead.len() > had
+    }
+
+    /// Reads on as long as what was read may begin with this. True: it does.
+    pub(crate) async fn begins_with(&mut self, start: &[u8]) -> bool {
+        while self.ahead.len() < start.len() && start.starts_with(&self.ahead) {
+            if !self.wake().await {
+                // It has begun something, and hyper says what is wrong with it.
+                return false;
+            }
+        }
+        self.ahead.starts_with(start)
+    }
+
+    fn poll_ahead(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let mut bytes = [0; AHEAD];
+        // One byte at least: more than that may be left over.
+        let room = AHEAD.saturating_sub(self.ahead.len()).max(1);
+        let mut buffer = ReadBuf::new(&mut bytes[..room]);
+        ready!(self.poll_socket(context, &mut buffer))?;
+        self.ahead = Bytes::from([&self.ahead, buffer.filled()].concat());
+        Poll::Ready(Ok(()))
+    }
+
+    fn poll_socket(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let before = buffer.filled().len();
         match Pin::new(&mut self.stream).poll_read(context, buffer) {
             Poll::Ready(Ok(())) => {
@@ -149,13 +260,37 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
     }
 }
 
+impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if self.ahead.is_empty() {
+            return self.poll_socket(context, buffer);
+        }
+        let now = self.ahead.len().min(buffer.remaining());
+        buffer.put_slice(&self.ahead.split_to(now));
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> ClientIo<S> {
+    /// Keeps in mind whether the socket takes what is written.
+    fn sent(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
+        self.unsent = written.is_pending();
+        written
+    }
+}
+
 impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
     fn poll_write(
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        let written = Pin::new(&mut self.stream).poll_write(context, bytes);
+        self.sent(written)
     }
 
     fn poll_write_vectored(
@@ -163,7 +298,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for ClientIo<S> {
         context: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(context, slices)
+        let written = Pin::new(&mut self.stream).poll_write_vectored(context, slices);
+        self.sent(written)
     }
 
     fn is_write_vectored(&self) -> bool {

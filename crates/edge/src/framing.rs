@@ -71,6 +71,16 @@ impl Framing {
         self.state == State::Head || (self.state == State::Idle && !self.partial.is_empty())
     }
 
+    /// Returns how many heads have been read to their end.
+    pub(crate) fn heads(&self) -> u64 {
+        self.heads
+    }
+
+    /// Whether all that was read belongs to requests that have been read to their end.
+    pub(crate) fn is_between(&self) -> bool {
+        self.state == State::Idle && self.partial.is_empty()
+    }
+
     /// Returns the number, from 0, of the first request that claims two lengths.
     pub(crate) fn ambiguous(&self) -> Option<u64> {
         self.ambiguous

@@ -19,6 +19,7 @@ mod clock;
 mod complain;
 mod config;
 mod control;
+mod converse;
 mod count;
 mod door;
 mod drain;

@@ -1,39 +1,23 @@
-//! Accepts connections, with TLS where the door has it, and serves HTTP/1.1 and HTTP/2 on them. Stops without closing a queue others share.
+//! Accepts connections, with TLS where the door has it; `converse` serves them. Stops without closing a queue others share.
 //! Refuses handshakes beyond a bound; when connections have run out, new ones wait in the backlog.
 
 use crate::client::Client;
 use crate::client_io::ClientIo;
 use crate::client_stream::ClientStream;
+use crate::converse::converse;
 use crate::door::Door;
 use crate::tls::Tls;
 use crate::worker::Worker;
 use crate::{forward, limits};
 use http::Request;
 use hyper::body::Incoming;
-use hyper::rt::Executor;
-use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::conn::auto;
 use socket2::{SockRef, TcpKeepalive};
-use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::rc::Rc;
 use std::sync::Arc;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::server::TlsStream;
-
-/// Spawns on the worker's own thread.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Local;
-
-impl<F: Future + 'static> Executor<F> for Local {
-    fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
-    }
-}
 
 /// Accepts connections until the stop.
 pub(crate) async fn accept(worker: Rc<Worker>, door: Rc<Door>, listener: TcpListener) {
@@ -88,7 +72,8 @@ async fn greet(worker: Rc<Worker>, door: &Door, stream: TcpStream, peer: SocketA
     }
     let stream = match &door.tls {
         None => ClientStream::Plain(stream),
-        Some(tls) => match shake_hands(&worker, tls, stream).await {
+        // Beside the task, not in it: most of a connection's life is after it.
+        Some(tls) => match Box::pin(shake_hands(&worker, tls, stream)).await {
             Some(stream) => ClientStream::Tls(Box::new(stream)),
             // rustls has told the client why.
             None => return,
@@ -112,22 +97,13 @@ async fn shake_hands(worker: &Worker, tls: &Tls, stream: TcpStream) -> Option<Tl
 }
 
 async fn serve(worker: Rc<Worker>, stream: ClientStream, client: Rc<Client>) {
-    let io = TokioIo::new(ClientIo::new(stream, Arc::clone(&client.line), worker.waits));
-    let service = {
+    let line = Arc::clone(&client.line);
+    let io = ClientIo::new(stream, Arc::clone(&line), worker.waits);
+    let answer = {
         let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
-        service_fn(move |request: Request<Incoming>| {
-            forward::serve(Rc::clone(&worker), Rc::clone(&client), request)
-        })
+        move |request: Request<Incoming>| forward::serve(Rc::clone(&worker), Rc::clone(&client), request)
     };
-    let builder = builder();
-    let mut connection = std::pin::pin!(builder.serve_connection_with_upgrades(io, service));
-    tokio::select! {
-        // What went wrong on a client's connection is in the access log of its requests.
-        _ = connection.as_mut() => return,
-        () = farewell(&worker, &client) => {}
-    }
-    connection.as_mut().graceful_shutdown();
-    let _ = connection.await;
+    converse(io, line, answer, farewell(&worker, &client)).await;
 }
 
 fn prepare(stream: &TcpStream, worker: &Worker) -> io::Result<()> {
@@ -135,26 +111,6 @@ fn prepare(stream: &TcpStream, worker: &Worker) -> io::Result<()> {
     let socket = SockRef::from(stream);
     socket.set_tcp_user_timeout(Some(worker.waits.client_stall))?;
     socket.set_tcp_keepalive(&TcpKeepalive::new().with_time(limits::CLIENT_KEEPALIVE))
-}
-
-pub(crate) fn builder() -> auto::Builder<Local> {
-    let mut builder = auto::Builder::new(Local);
-    builder
-        .http1()
-        .timer(TokioTimer::new())
-        // `ClientIo` keeps the time of heads: hyper's timer would also end idle connections.
-        .header_read_timeout(None)
-        .max_buf_size(limits::CLIENT_HEAD_BYTES)
-        .max_headers(limits::CLIENT_HEADERS);
-    builder
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(limits::CLIENT_STREAMS)
-        .max_header_list_size(limits::CLIENT_HEAD_BYTES as u32)
-        .keep_alive_interval(limits::CLIENT_PING)
-        // WebSockets (RFC 8441).
-        .enable_connect_protocol();
-    builder
 }
 
 /// Waits for the stop, and then until this connection can be told so without losing a request on its way:

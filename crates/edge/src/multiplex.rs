@@ -3,8 +3,8 @@
 
 use crate::body::Upload;
 use crate::claim::Replica;
+use crate::converse::Local;
 use crate::limits;
-use crate::listener::Local;
 use crate::pool::{self, Lease, Reuse, Sender};
 use crate::wire::{Wire, WireIo};
 use http::{Request, Response};

@@ -3,18 +3,16 @@
 use crate::client::Client;
 use crate::client_io::ClientIo;
 use crate::config::{Forwarded, Waits};
+use crate::converse::converse;
 use crate::door::Door;
 use crate::guard::Origin;
 use crate::guard::trace::Trace;
 use crate::headers::{self, Onward};
-use crate::listener;
 use crate::random::Random;
 use http::header::{self, HeaderName};
 use http::{HeaderMap, HeaderValue, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::{Bytes, Incoming};
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use std::cell::RefCell;
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -84,12 +82,11 @@ async fn talk(input: Vec<u8>) -> Vec<Taken> {
     let piece = PIECES[input.len() % PIECES.len()];
     let io = ClientIo::new(Script { input, at: 0, piece }, Arc::clone(&client.line), Waits::default());
     let seen: Rc<RefCell<Vec<Taken>>> = Rc::default();
-    let service = {
+    let answer = {
         let (client, seen) = (Rc::clone(&client), Rc::clone(&seen));
-        service_fn(move |request| answer(Rc::clone(&client), Rc::clone(&seen), request))
+        move |request| answer(Rc::clone(&client), Rc::clone(&seen), request)
     };
-    // How it ended is not asked: what was taken is.
-    let _ = listener::builder().serve_connection_with_upgrades(TokioIo::new(io), service).await;
+    converse(io, Arc::clone(&client.line), answer, std::future::pending()).await;
     seen.take()
 }
 

@@ -1,0 +1,248 @@
+//! Serves one client connection with HTTP/1.1 or HTTP/2, which its first bytes tell apart. One that is quiet is put aside: it keeps
+//! its socket and its waits, and no buffer. Closes at the farewell, never between a request and its answer.
+
+use crate::client_io::{ClientIo, ClientLine};
+use crate::limits;
+use http::{Request, Response};
+use hyper::body::{Body, Incoming};
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
+use hyper::service::service_fn;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use std::convert::Infallible;
+use std::error::Error;
+use std::future::Future;
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::Poll;
+use tokio::io::{AsyncRead, AsyncWrite};
+
+/// Spawns on the worker's own thread.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Local;
+
+impl<F: Future + 'static> Executor<F> for Local {
+    fn execute(&self, future: F) {
+        tokio::task::spawn_local(async move {
+            future.await;
+        });
+    }
+}
+
+/// How a client begins to speak HTTP/2 (RFC 9113, 3.4).
+const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
+
+/// Answers a connection's requests until it ends, or until it can be closed after the farewell. What goes wrong on it is
+/// in the access log of its requests.
+pub(crate) async fn converse<S, H, A, B>(
+    mut io: ClientIo<S>,
+    line: Arc<ClientLine>,
+    answer: H,
+    farewell: impl Future<Output = ()>,
+) where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Incoming>) -> A + Clone + 'static,
+    A: Future<Output = Result<Response<B>, Infallible>> + 'static,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let mut farewell = pin!(farewell);
+    let http2 = tokio::select! {
+        http2 = io.begins_with(PREFACE) => http2,
+        () = farewell.as_mut() => return,
+    };
+    if http2 {
+        return streams(io, answer, farewell).await;
+    }
+    while let Some(at_rest) = requests(io, &line, answer.clone(), farewell.as_mut()).await {
+        io = at_rest;
+        tokio::select! {
+            awake = io.wake() => if !awake { return },
+            () = farewell.as_mut() => return,
+        }
+    }
+}
+
+/// What a conversation came to.
+enum Turn {
+    Ended,
+    Rests,
+    Farewell,
+}
+
+/// Speaks HTTP/1.1 until the connection rests, and gives it back, or ends.
+async fn requests<S, H, A, B>(
+    io: ClientIo<S>,
+    line: &ClientLine,
+    answer: H,
+    mut farewell: Pin<&mut impl Future<Output = ()>>,
+) -> Option<ClientIo<S>>
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Incoming>) -> A,
+    A: Future<Output = Result<Response<B>, Infallible>>,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let serving = http1().serve_connection(TokioIo::new(io), service_fn(answer)).with_upgrades();
+    // Beside the task, not in it: a connection at rest has none.
+    let mut serving = Box::new(serving);
+    let turn = std::future::poll_fn(|context| {
+        if Pin::new(&mut *serving).poll(context).is_ready() {
+            return Poll::Ready(Turn::Ended);
+        }
+        // hyper may write the end of an answer without asking its socket for more.
+        if line.looks_late() && Pin::new(&mut *serving).poll(context).is_ready() {
+            return Poll::Ready(Turn::Ended);
+        }
+        if line.rests() {
+            return Poll::Ready(Turn::Rests);
+        }
+        farewell.as_mut().poll(context).map(|()| Turn::Farewell)
+    });
+    match turn.await {
+        Turn::Ended => None,
+        Turn::Rests => serving.into_parts().map(|parts| parts.io.into_inner().before(&parts.read_buf)),
+        Turn::Farewell => {
+            Pin::new(&mut *serving).graceful_shutdown();
+            let _ = serving.await;
+            None
+        }
+    }
+}
+
+/// Speaks HTTP/2 until the connection ends.
+async fn streams<S, H, A, B>(io: ClientIo<S>, answer: H, farewell: Pin<&mut impl Future<Output = ()>>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Incoming>) -> A + 'static,
+    A: Future<Output = Result<Response<B>, Infallible>> + 'static,
+    B: Body + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let mut serving = Box::pin(http2().serve_connection(TokioIo::new(io), service_fn(answer)));
+    tokio::select! {
+        _ = serving.as_mut() => return,
+        () = farewell => {}
+    }
+    serving.as_mut().graceful_shutdown();
+    let _ = serving.await;
+}
+
+fn http1() -> http1::Builder {
+    let mut builder = http1::Builder::new();
+    builder
+        .timer(TokioTimer::new())
+        // `ClientIo` keeps the time of heads: hyper's timer would also end idle connections.
+        .header_read_timeout(None)
+        .max_buf_size(limits::CLIENT_HEAD_BYTES)
+        .max_headers(limits::CLIENT_HEADERS);
+    builder
+}
+
+fn http2() -> http2::Builder<Local> {
+    let mut builder = http2::Builder::new(Local);
+    builder
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits::CLIENT_STREAMS)
+        .max_header_list_size(limits::CLIENT_HEAD_BYTES as u32)
+        .keep_alive_interval(limits::CLIENT_PING)
+        // WebSockets (RFC 8441).
+        .enable_connect_protocol();
+    builder
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::Client;
+    use crate::config::Waits;
+    use crate::door::Door;
+    use http_body_util::Full;
+    use hyper::body::Bytes;
+    use std::rc::Rc;
+    use std::time::Duration;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+
+    const WITHIN: Duration = Duration::from_secs(20);
+
+    /// Serves one client, who says what `talk` says; every request is answered with its path.
+    fn with_client<T: Future>(talk: impl FnOnce(DuplexStream, Arc<ClientLine>) -> T) -> T::Output {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let _within = runtime.enter();
+        let address = ([127, 0, 0, 1], 80).into();
+        let client = Client::new(address, address, &Door::default());
+        let line = Arc::clone(&client.line);
+        let (near, far) = tokio::io::duplex(1 << 16);
+        let io = ClientIo::new(far, Arc::clone(&line), Waits::default());
+        let answer = move |request: Request<Incoming>| {
+            let client = Rc::clone(&client);
+            async move {
+                client.begin(request.version() == http::Version::HTTP_2);
+                let path = Bytes::from(request.uri().path().to_owned());
+                client.line.end();
+                Ok(Response::new(Full::new(path)))
+            }
+        };
+        let serving = converse(io, Arc::clone(&line), answer, std::future::pending());
+        let both = async {
+            let talk = talk(near, line);
+            tokio::pin!(serving, talk);
+            tokio::select! {
+                said = &mut talk => said,
+                // The client may still have something to read.
+                () = serving => talk.await,
+            }
+        };
+        tokio::task::LocalSet::new()
+            .block_on(&runtime, async { tokio::time::timeout(WITHIN, both).await.unwrap() })
+    }
+
+    async fn until_it_rests(line: &ClientLine) {
+        while !line.rests() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
+    async fn hears(near: &mut DuplexStream, end: &str) {
+        let mut heard = Vec::new();
+        while !heard.ends_with(end.as_bytes()) {
+            assert!(near.read_buf(&mut heard).await.unwrap() > 0, "{}", String::from_utf8_lossy(&heard));
+        }
+    }
+
+    #[test]
+    fn a_connection_that_has_rested_goes_on_where_it_was() {
+        with_client(|mut near, line| async move {
+            assert!(line.rests(), "who has said nothing has no buffers");
+            for (round, gap) in ["", "\r\n", "\r\n\r\n", ""].into_iter().enumerate() {
+                near.write_all(gap.as_bytes()).await.unwrap();
+                for piece in ["G", "ET /", &round.to_string(), " HTTP/1.1\r\nHost:", " a\r\n\r", "\n"] {
+                    near.write_all(piece.as_bytes()).await.unwrap();
+                    tokio::task::yield_now().await;
+                }
+                hears(&mut near, &format!("/{round}")).await;
+                until_it_rests(&line).await;
+            }
+            near.write_all(b"GET /a HTTP/1.1\r\nHost: a\r\n\r\nGET /b HTTP/1.1\r\nHost: a\r\n\r\n")
+                .await
+                .unwrap();
+            hears(&mut near, "/b").await;
+        });
+    }
+
+    #[test]
+    fn a_connection_that_began_with_http1_never_becomes_http2() {
+        with_client(|mut near, line| async move {
+            near.write_all(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n").await.unwrap();
+            hears(&mut near, "/").await;
+            until_it_rests(&line).await;
+            near.write_all(PREFACE).await.unwrap();
+
+            let mut heard = Vec::new();
+            near.read_to_end(&mut heard).await.unwrap();
+            let heard = String::from_utf8_lossy(&heard);
+            assert!(heard.is_empty() || heard.starts_with("HTTP/1.1 400 "), "{heard}");
+        });
+    }
+}
