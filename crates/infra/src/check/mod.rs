@@ -138,7 +138,7 @@ impl Seen {
 pub fn check(input: &Input<'_>, tree: &Tree, schemas: &Schemas, waivers: &[Waiver]) -> Report {
     let today = input.today;
     let mut outcomes: Vec<Outcome> = RULES.iter().map(|rule| outcome(rule, input, waivers, today)).collect();
-    outcomes.push(of_schema(tree, schemas));
+    outcomes.push(of_schema(input.roots, tree, schemas));
     outcomes.push(expired(waivers, today));
     Report { date: today.to_owned(), outcomes, transfers: transfers::map(input) }
 }
@@ -189,8 +189,10 @@ fn waived(rule: &str, at: &Place, waivers: &[Waiver], today: &str) -> Option<Str
         .map(|waiver| format!("{} ({}, until {})", waiver.reason, waiver.by, waiver.until))
 }
 
-fn of_schema(tree: &Tree, schemas: &Schemas) -> Outcome {
-    let mistakes = schema::check(tree, schemas);
+/// Terraform against the providers' schemas, and task definitions against the service's own model, which a provider passes on unread.
+fn of_schema(roots: &[Root], tree: &Tree, schemas: &Schemas) -> Outcome {
+    let mut mistakes = schema::check(tree, schemas);
+    mistakes.extend(schema::task::check(roots));
     let findings: Vec<Finding> = mistakes
         .into_iter()
         .map(|mistake| Finding {
@@ -199,11 +201,12 @@ fn of_schema(tree: &Tree, schemas: &Schemas) -> Outcome {
             address: String::new(),
             at: mistake.at,
             what: mistake.what,
-            instead: "write what the provider's schema has".to_owned(),
+            instead: "write what the provider's schema, or the service's model, has".to_owned(),
             waived: None,
         })
         .collect();
-    let verdict = match (findings.is_empty(), tree.is_empty()) {
+    let tasks = roots.iter().any(|root| root.of("aws_ecs_task_definition").next().is_some());
+    let verdict = match (findings.is_empty(), tree.is_empty() && !tasks) {
         (true, true) => Verdict::NotApplicable,
         (true, false) => Verdict::Held,
         (false, _) => Verdict::Broken,

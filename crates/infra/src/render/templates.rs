@@ -71,6 +71,8 @@ pub fn engine() -> Environment<'static> {
     // HCL's texts are JSON's, but for the two openings of a template.
     engine.add_filter("hcl", |text: &str| quoted(text).replace("${", "$${").replace("%{", "%%{"));
     engine.add_filter("json", quoted);
+    // Compose replaces `$NAME` in every text of its file.
+    engine.add_filter("compose", |text: &str| quoted(text).replace('$', "$$"));
     engine.add_filter("pairs", |map: Value| -> Vec<Vec<Value>> {
         let keys = map.try_iter().expect("BUG: a map is iterated");
         keys.map(|key| vec![key.clone(), map.get_item(&key).unwrap_or_default()]).collect()

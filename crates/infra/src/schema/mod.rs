@@ -3,6 +3,7 @@
 
 pub mod actions;
 mod check;
+pub mod task;
 
 pub use check::{Mistake, check};
 
