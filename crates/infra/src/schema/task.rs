@@ -94,8 +94,9 @@ fn one(resource: &Resource) -> Vec<Mistake> {
 /// Brings Terraform's arguments into the words of the request.
 fn request(values: &Value) -> Value {
     let Value::Map(arguments) = values else { return Value::Map(BTreeMap::new()) };
-    let own =
-        arguments.iter().filter(|(name, _)| ![&TERRAFORM[..], &COMPUTED].concat().contains(&name.as_str()));
+    let own = arguments.iter().filter(|(name, value)| {
+        ![&TERRAFORM[..], &COMPUTED].concat().contains(&name.as_str()) && !is_absent(value)
+    });
     let entry = |(name, value): (&String, &Value)| match (name.as_str(), value) {
         ("container_definitions", _) => ("containerDefinitions".to_owned(), value.clone()),
         ("volume", Value::List(volumes)) => {
@@ -128,6 +129,11 @@ fn volume(value: &Value) -> Value {
     Value::Map(volume)
 }
 
+/// A plan shows a block that nobody wrote as an empty list.
+fn is_absent(value: &Value) -> bool {
+    value.is_null() || matches!(value, Value::List(list) if list.is_empty())
+}
+
 /// A block that may stand there once is a table to the service.
 fn block(value: &Value) -> Value {
     match value {
@@ -136,7 +142,7 @@ fn block(value: &Value) -> Value {
             _ => value.clone(),
         },
         Value::Map(map) => Value::Map(
-            map.iter().filter(|(_, value)| !value.is_null()).map(|(k, v)| (camel(k), block(v))).collect(),
+            map.iter().filter(|(_, value)| !is_absent(value)).map(|(k, v)| (camel(k), block(v))).collect(),
         ),
         other => other.clone(),
     }
