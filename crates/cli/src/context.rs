@@ -88,6 +88,9 @@ impl Context {
         for file in manifest.environment.tls.iter_mut().flat_map(Tls::files_mut) {
             *file = resolved(&folder, file);
         }
+        if let Some(root) = manifest.environment.acme.as_mut().and_then(|acme| acme.root.as_mut()) {
+            *root = resolved(&folder, root);
+        }
         Ok(ReadManifest { manifest, folder })
     }
 

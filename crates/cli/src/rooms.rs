@@ -70,6 +70,7 @@ pub fn run_edge(paths: &StatePaths, environment: EnvironmentConfig) -> Result<()
         handover_socket: paths.handover_socket(),
         access_log: Some(paths.log("access")),
         tls: environment.tls,
+        acme: environment.acme,
         plain: environment.listen_http,
         redirect: environment.redirect,
         proxies: environment.proxy_protocol,

@@ -1,7 +1,7 @@
 //! Says what the caller decides about an edge: sockets, places on disk, workers, waits. Reads no file itself.
 
 use crate::limits;
-use manifest::tls::Tls;
+use manifest::tls::{Acme, Tls};
 use std::net::{IpAddr, SocketAddr, TcpListener};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +19,8 @@ pub struct EdgeConfig {
     pub listeners: Vec<TcpListener>,
     /// Certificates of the listeners; None: all speak without TLS.
     pub tls: Option<Tls>,
+    /// Certificates got from a server, beside those.
+    pub acme: Option<Acme>,
     /// Addresses of listeners without TLS, where there is `tls`.
     pub plain: Vec<SocketAddr>,
     /// Whether those only send clients to the others.
@@ -55,6 +57,8 @@ pub struct Waits {
     pub upstream_silence: Duration,
     pub stop_idle: Duration,
     pub stop_drain: Duration,
+    /// After the first failure to get a certificate.
+    pub acme_pause: Duration,
 }
 
 impl Default for Waits {
@@ -69,6 +73,7 @@ impl Default for Waits {
             upstream_silence: limits::UPSTREAM_SILENCE,
             stop_idle: limits::STOP_IDLE,
             stop_drain: limits::STOP_DRAIN,
+            acme_pause: limits::ACME_PAUSE,
         }
     }
 }
@@ -84,6 +89,7 @@ impl EdgeConfig {
             state_dir,
             listeners,
             tls: None,
+            acme: None,
             plain: Vec::new(),
             redirect: true,
             proxies: Vec::new(),

@@ -39,6 +39,10 @@ pub(crate) async fn serve(
         Ok(authority) => authority,
         Err(failure) => return Ok(closing(ledger.refuse(&failure, None))),
     };
+    let challenges = worker.challenges.as_ref();
+    if let Some(proof) = challenges.and_then(|challenges| challenges.answer(parts.uri.path())) {
+        return Ok(ledger.reply(StatusCode::OK, proof));
+    }
     if let Some(port) = client.redirect {
         return Ok(ledger.redirect(&authority, port, &parts.uri));
     }

@@ -18,6 +18,7 @@ use crate::route::{ArmRoutes, Place, TargetRoutes};
 use crate::shield::Failed;
 use crate::split::Draw;
 use crate::worker::Worker;
+use bytes::Bytes;
 use http::request::Parts;
 use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use meter::wire::FailingRequest;
@@ -272,7 +273,8 @@ impl Ledger {
     }
 
     /// Closes the account of a request the edge answers itself, with what is counted as success.
-    pub(crate) fn reply(mut self, status: StatusCode, text: &'static str) -> Response<Reply> {
+    pub(crate) fn reply(mut self, status: StatusCode, text: impl Into<Bytes>) -> Response<Reply> {
+        let text = text.into();
         self.status = status.as_u16();
         self.bytes = text.len() as u64;
         let mut response = Response::new(Reply::own(text));

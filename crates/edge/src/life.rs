@@ -15,7 +15,7 @@ use crate::sockets::{SocketFile, keep};
 use crate::stop::Stop;
 use crate::store::Store;
 use crate::tables::Tables;
-use crate::tls::{self, Tls};
+use crate::tls::Tls;
 use crate::worker::{self, Command, Setup};
 use crate::{admin, clock, handover, limits};
 use std::io;
@@ -163,10 +163,7 @@ impl Edge {
         for complaint in complaints {
             complain(format_args!("cannot {complaint}; left out until the engine sends it again"));
         }
-        let tls = match &config.tls {
-            Some(settings) => Some(Tls::start(settings, &tls::folder(&config.state_dir))?),
-            None => None,
-        };
+        let tls = Tls::start(&config)?;
         let bind = |path: &PathBuf| {
             SocketFile::bind(path).map_err(|source| EdgeError::Socket { path: path.clone(), source })
         };
@@ -261,6 +258,7 @@ fn start_workers(
             repeats: Arc::clone(&repeats),
             buckets: Arc::clone(&buckets),
             seal: Arc::clone(&seal),
+            challenges: tls.and_then(|tls| tls.challenges()),
             access_log: access_log.clone(),
             waits: config.waits,
             forwarded: config.forwarded,
@@ -315,6 +313,7 @@ fn start_control(
             let listen = addresses(parts.listeners.iter());
             if let Some(secured) = &parts.secured {
                 tokio::task::spawn_local(Arc::clone(&secured.tls).watch());
+                tokio::task::spawn_local(Arc::clone(&secured.tls).renew(told.clone()));
             }
             let control = Control::new(
                 parts.tables,

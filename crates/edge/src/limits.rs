@@ -31,6 +31,38 @@ pub const CLIENT_HANDSHAKES: usize = 4_000;
 pub const CERTIFICATE_LOOK: Duration = Duration::from_secs(1);
 /// A certificate the edge made for itself is replaced when this little of its year is left.
 pub const SELF_SIGNED_RENEW: Millis = Millis(30 * 24 * 3600 * 1000);
+/// One attempt to get a certificate takes no longer: an order, its proof, and some patience of the server.
+pub const ACME_ATTEMPT: Duration = Duration::from_secs(120);
+/// Orders for the hosts of services under way at a time: servers take few from one account.
+pub const ACME_ORDERS: usize = 2;
+/// The pause after a failed attempt, doubled by each: Let's Encrypt forgives five failures of a name an hour;
+pub const ACME_PAUSE: Duration = Duration::from_secs(60);
+/// it is no longer than this: certificates are renewed weeks before they end.
+pub const ACME_PAUSE_MAX: Millis = Millis::seconds(6 * 3600);
+/// An edge that starts again asks for a name that failed no later than this: somebody may have mended what was wrong.
+pub const ACME_PAUSE_RESTART: Millis = Millis::seconds(15 * 60);
+/// How long at most until it is looked again whether a certificate is due.
+pub const ACME_LOOK: Duration = Duration::from_secs(600);
+/// Whoever allows names answers within this time (E18): a client waits meanwhile.
+pub const ON_DEMAND_ASK: Duration = Duration::from_secs(2);
+/// How long a name is allowed whose order failed, before it is asked about again;
+pub const ON_DEMAND_ALLOWED: Duration = Duration::from_secs(600);
+/// how long one is refused: who has just been added somewhere waits no longer;
+pub const ON_DEMAND_REFUSED: Duration = Duration::from_secs(60);
+/// and how long one about which nobody answered.
+pub const ON_DEMAND_SILENT: Duration = Duration::from_secs(5);
+/// Names about which something is remembered, some 200 bytes each; strangers may ask for any.
+pub const ON_DEMAND_NAMES: usize = 4_096;
+/// Names that wait for their turn,
+pub const ON_DEMAND_QUEUE: usize = 64;
+/// of which so many are asked about or ordered at a time.
+pub const ON_DEMAND_ORDERS: usize = 4;
+/// Clients that wait for a certificate, over all workers: a sixteenth of one worker's handshakes.
+pub const ON_DEMAND_WAITING: usize = 256;
+/// Certificates of names that no service has: some 10 MB.
+pub const ON_DEMAND_CERTIFICATES: usize = 2_000;
+/// Of these, so many with which something is wrong are named in the status.
+pub const ON_DEMAND_PROBLEMS: usize = 20;
 /// Bytes of one request's head, and of one connection's read buffer. nginx: 4 × 8 KiB.
 pub const CLIENT_HEAD_BYTES: usize = 64 * 1024;
 /// Header fields of one request; hyper answers 431 beyond.

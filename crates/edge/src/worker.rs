@@ -15,6 +15,7 @@ use crate::repeats::Repeats;
 use crate::route::Routes;
 use crate::seal::Seal;
 use crate::stop::Stop;
+use crate::tls::Challenges;
 use crate::{clock, drain, limits, listener, prove};
 use manifest::edge::Proof;
 use rollout::names::{Revision, Target};
@@ -45,6 +46,7 @@ pub(crate) struct Setup {
     pub(crate) repeats: Arc<Repeats>,
     pub(crate) buckets: Arc<Table>,
     pub(crate) seal: Arc<Seal>,
+    pub(crate) challenges: Option<Arc<Challenges>>,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) waits: Waits,
     pub(crate) forwarded: Forwarded,
@@ -66,6 +68,8 @@ pub(crate) struct Worker {
     /// The buckets of all rate rules, over all workers.
     pub(crate) buckets: Arc<Table>,
     pub(crate) seal: Arc<Seal>,
+    /// What an ACME server is answered that checks a name.
+    pub(crate) challenges: Option<Arc<Challenges>>,
     pub(crate) access_log: Option<AccessLog>,
     pub(crate) waits: Waits,
     pub(crate) forwarded: Forwarded,
@@ -131,6 +135,7 @@ async fn live(setup: Setup) -> io::Result<()> {
         repeats: setup.repeats,
         buckets: setup.buckets,
         seal: setup.seal,
+        challenges: setup.challenges,
         access_log: setup.access_log,
         waits: setup.waits,
         forwarded: setup.forwarded,

@@ -92,8 +92,18 @@ mod tests {
         "service.NAME.judge.user.cookie is missing",
     ];
 
-    const OF_THIS_MACHINE: [&str; 9] =
-        ["platform", "listen", "ports", "api", "tls", "service", "listen_http", "redirect", "proxy_protocol"];
+    const OF_THIS_MACHINE: [&str; 10] = [
+        "platform",
+        "listen",
+        "ports",
+        "api",
+        "tls",
+        "acme",
+        "service",
+        "listen_http",
+        "redirect",
+        "proxy_protocol",
+    ];
 
     /// Keys only `medeclipse infra` reads: `infra.toml` beside the tests of this crate shows them all.
     fn of_infra(section: &str, key: &str) -> bool {

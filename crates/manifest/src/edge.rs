@@ -84,12 +84,30 @@ pub struct TlsState {
     pub resumed: u64,
     /// Refused, broken off or too slow.
     pub failed: u64,
+    /// Certificates got when a client asked for their name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub on_demand: Option<OnDemandState>,
+}
+
+/// What became of names that no service has in its `hosts`, since the edge started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct OnDemandState {
+    /// Certificates held.
+    pub certificates: u64,
+    /// Names asked about.
+    pub asked: u64,
+    /// Of these, allowed.
+    pub allowed: u64,
+    /// Not asked about, or not ordered: too many others were.
+    pub refused: u64,
+    /// The last thing that went wrong, if nothing went right since.
+    pub problem: Option<String>,
 }
 
 /// One certificate.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CertificateState {
-    /// Its file, or `self-signed`.
+    /// Its file, `self-signed`, or `acme NAME`.
     pub source: String,
     pub names: Vec<String>,
     pub not_after: Option<Millis>,

@@ -192,17 +192,30 @@ fn view(reader: &Reader, root: &DeTable<'_>, pass: Pass<'_>) -> Option<Manifest>
             read.config
         })
         .collect();
-    let config = with_names(config, &services);
+    let config = with_names(reader, config, &services);
     let infra = Infra { place, ..infra::read(&fields, containers) };
     require_ports(reader, &config, ports_span, &services);
     Some(Manifest { environment: config, services, infra })
 }
 
-/// A certificate the edge makes for itself is for the hosts of all services.
-fn with_names(mut config: EnvironmentConfig, services: &[ServiceConfig]) -> EnvironmentConfig {
+/// Certificates the edge makes or gets by itself are for the hosts of all services.
+fn with_names(
+    reader: &Reader,
+    mut config: EnvironmentConfig,
+    services: &[ServiceConfig],
+) -> EnvironmentConfig {
+    let hosts: BTreeSet<&String> = services.iter().flat_map(|service| &service.target.hosts).collect();
     if let Some(Tls::SelfSigned { names }) = &mut config.tls {
-        let hosts: BTreeSet<&String> = services.iter().flat_map(|service| &service.target.hosts).collect();
-        *names = hosts.into_iter().cloned().collect();
+        *names = hosts.iter().copied().cloned().collect();
+    }
+    if let Some(acme) = &mut config.acme {
+        // Those with a star can be proven in the DNS only.
+        acme.names = hosts.into_iter().filter(|host| !host.starts_with('*')).cloned().collect();
+        if acme.names.is_empty() && acme.on_demand.is_none() {
+            let mistake = Mistake::nowhere(Kind::Rule, "`acme` has no host to get a certificate for");
+            let mistake = mistake.why("no service has one in `hosts` without `*`");
+            reader.note(mistake.help("write `hosts = [\"clinic.example\"]` in a service, or remove `acme`"));
+        }
     }
     config
 }

@@ -71,7 +71,7 @@ fn the_manifest_of_the_readme_is_a_manifest() {
 }
 
 /// Every section with defaults, and what must stand before a key of it, after the least a service needs.
-const LEAST_BEFORE: [(&str, &str); 31] = [
+const LEAST_BEFORE: [(&str, &str); 33] = [
     ("service.NAME", ""),
     ("service.NAME.replicas", "[service.web.replicas]\n"),
     ("service.NAME.health", "[service.web.health]\n"),
@@ -100,6 +100,11 @@ const LEAST_BEFORE: [(&str, &str); 31] = [
     ("service.NAME.guard.body", "[service.web.guard.body]\n"),
     ("service.NAME.headers", "[service.web.headers]\n"),
     ("environment.NAME", "[environment.local]\n"),
+    ("environment.NAME.acme", "hosts = [\"a.example\"]\n[environment.local.acme]\nterms = \"agreed\"\n"),
+    (
+        "environment.NAME.acme.on_demand",
+        "[environment.local.acme]\nterms = \"agreed\"\n[environment.local.acme.on_demand]\nallow = \"http://a/b\"\n",
+    ),
     ("project", "[project]\nname = \"p\"\n"),
     ("ci.github", "[ci.github]\nrepository = \"a/b\"\n"),
     ("compliance", "[compliance]\n"),

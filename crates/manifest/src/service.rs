@@ -2,7 +2,7 @@
 //! The shape in which intent travels from the command line to the engine; `parse` makes it from text.
 
 use crate::infra::Infra;
-use crate::tls::Tls;
+use crate::tls::{Acme, Tls};
 use rollout::plan::{RolloutSettings, TargetSettings};
 use rollout::release::{Health, Resources};
 use schemars::JsonSchema;
@@ -35,6 +35,9 @@ pub struct EnvironmentConfig {
     /// Absent: every address is one without TLS.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tls: Option<Tls>,
+    /// Certificates got from a server; `tls` may be absent then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub acme: Option<Acme>,
     /// Addresses without TLS beside those of `listen`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub listen_http: Vec<SocketAddr>,

@@ -503,6 +503,18 @@ refusals! {
         "`environment.local.tls.key` is missing: it belongs here; write `key = \"tls/key.pem\"`";
     a_certificate_of_our_own_has_one_word: "[environment.local]\ntls = \"self\"" =>
         "`environment.local.tls` is not \"self-signed\" or a table: no such choice; write \"self-signed\"";
+    acme_is_agreed_to: "hosts = [\"a.example\"]\n[environment.local.acme]\ncontact = [\"a@b.example\"]" =>
+        "`environment.local.acme.terms` is missing: it belongs here; write `terms = \"agreed\"`";
+    acme_needs_a_host: "hosts = [\"*.a.example\"]\n[environment.local.acme]\nterms = \"agreed\"" =>
+        "`acme` has no host to get a certificate for: no service has one in `hosts` without `*`; write `hosts = [\"clinic.example\"]` in a service, or remove `acme`";
+    acme_asks_over_tls: "hosts = [\"a.example\"]\n[environment.local.acme]\nterms = \"agreed\"\ndirectory = \"http://a/dir\"" =>
+        "`environment.local.acme.directory` is not an https address: it begins with `https://` and names a host; write \"https://acme-v02.api.letsencrypt.org/directory\"";
+    acme_is_asked_where_it_listens: "hosts = [\"a.example\"]\n[environment.local.acme]\nterms = \"agreed\"\nchallenge = \"http-01\"" =>
+        "`environment.local.acme.challenge` needs an address without TLS: the server asks on port 80; write `listen_http = \"0.0.0.0:80\"` beside `listen`, or \"tls-alpn-01\"";
+    e18_names_are_allowed_by_somebody: "hosts = [\"a.example\"]\n[environment.local.acme]\nterms = \"agreed\"\n[environment.local.acme.on_demand]\norders = 3" =>
+        "`environment.local.acme.on_demand.allow` is missing: it belongs here; write `allow = \"http://127.0.0.1:9000/allowed\"`";
+    e18_who_allows_is_asked_without_a_query: "hosts = [\"a.example\"]\n[environment.local.acme]\nterms = \"agreed\"\n[environment.local.acme.on_demand]\nallow = \"http://127.0.0.1:9000/?x=1\"" =>
+        "`environment.local.acme.on_demand.allow` is not an http address without a query: it begins with `http://`, names a host, and has no `?`; write \"http://127.0.0.1:9000/allowed\"";
     addresses_without_tls_are_beside_others: "[environment.local]\nlisten_http = \"127.0.0.1:80\"" =>
         "`environment.local.listen_http` is there without `tls`: without it every address is one without TLS; write `tls = \"self-signed\"` or a table of files beside it, or move it to `listen`";
     an_address_without_tls_is_known: "[environment.local]\ntls = \"self-signed\"\nlisten_http = \"127.0.0.1:0\"" =>

@@ -327,3 +327,37 @@ fn e20_an_environment_has_certificates_from_files_or_one_of_its_own() {
     assert_eq!(several.tls, Some(Tls::Files(vec![files("a.pem", "a.key"), files("b.pem", "b.key")])));
     assert_eq!(read("").tls, None);
 }
+
+#[test]
+fn e18_an_environment_gets_certificates_for_the_hosts_of_its_services_and_for_names_somebody_allows() {
+    use manifest::tls::{Acme, Challenge, OnDemand};
+    let service =
+        "[service.web]\ncommand = [\"./web\"]\nhosts = [\"b.example\", \"*.c.example\", \"a.example\"]\n";
+    let read = |text: &str| {
+        let text = format!("{service}[environment.local]\nlisten_http = \"127.0.0.1:80\"\n{text}");
+        let manifest = parse(&text, "medeclipse.toml", "local");
+        manifest.unwrap_or_else(|errors| panic!("{}", errors.render(Color::Never))).environment.acme.unwrap()
+    };
+
+    let least = read("acme = { terms = \"agreed\" }\n");
+    // Names with a star can be proven in the DNS only.
+    let names = vec!["a.example".to_owned(), "b.example".to_owned()];
+    let directory = "https://acme-v02.api.letsencrypt.org/directory".to_owned();
+    let otherwise =
+        Acme { directory, contact: Vec::new(), root: None, challenge: None, names, on_demand: None };
+    assert_eq!(least, otherwise);
+    let most = read(
+        "[environment.local.acme]\nterms = \"agreed\"\ndirectory = \"https://localhost:14000/dir\"\ncontact = [\"ops@a.example\"]\nroot = \"ca.pem\"\nchallenge = \"http-01\"\n[environment.local.acme.on_demand]\nallow = \"http://127.0.0.1:9000/allowed\"\norders = 3\n",
+    );
+    assert_eq!(
+        most,
+        Acme {
+            directory: "https://localhost:14000/dir".to_owned(),
+            contact: vec!["mailto:ops@a.example".to_owned()],
+            root: Some("ca.pem".into()),
+            challenge: Some(Challenge::Http01),
+            on_demand: Some(OnDemand { allow: "http://127.0.0.1:9000/allowed".to_owned(), orders: 3 }),
+            ..otherwise
+        }
+    );
+}

@@ -64,6 +64,21 @@ pub(crate) fn read(cert: &Path, key: &Path) -> Result<(Certificate, Vec<u8>, Vec
 
 /// Makes a certificate of PEM texts. `from` says where they are from.
 pub(crate) fn parse(cert_pem: &[u8], key_pem: &[u8], from: &str) -> Result<Certificate, Problem> {
+    let certificate = parse_any_age(cert_pem, key_pem, from)?;
+    let problem = |why: String, next: &str| Problem::new(format!("use the certificate {from}"), why, next);
+    let (now, Certificate { not_before, not_after, .. }) = (clock::now(), &certificate);
+    if *not_after <= now {
+        return Err(problem(format!("it was valid until {}", not_after.rfc3339()), "renew it"));
+    }
+    if not_before.since(now) > Millis(0) {
+        let why = format!("it is valid from {} on", not_before.rfc3339());
+        return Err(problem(why, "wait, or check the clock of this machine"));
+    }
+    Ok(certificate)
+}
+
+/// Makes a certificate of PEM texts, whether or not it is over.
+pub(crate) fn parse_any_age(cert_pem: &[u8], key_pem: &[u8], from: &str) -> Result<Certificate, Problem> {
     let problem = |why: String, next: &str| Problem::new(format!("use the certificate {from}"), why, next);
     let chain: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(cert_pem).collect();
     let chain =
@@ -74,14 +89,6 @@ pub(crate) fn parse(cert_pem: &[u8], key_pem: &[u8], from: &str) -> Result<Certi
     };
     let (names, not_before, not_after) = describe(first)
         .ok_or_else(|| problem("its first block is no X.509 certificate".to_owned(), "get a new one"))?;
-    let now = clock::now();
-    if not_after <= now {
-        return Err(problem(format!("it was valid until {}", not_after.rfc3339()), "renew it"));
-    }
-    if not_before.since(now) > Millis(0) {
-        let why = format!("it is valid from {} on", not_before.rfc3339());
-        return Err(problem(why, "wait, or check the clock of this machine"));
-    }
     let key = PrivateKeyDer::from_pem_slice(key_pem).map_err(|error| {
         problem(format!("its key is not PEM: {error}"), "name the file with BEGIN PRIVATE KEY")
     })?;
@@ -92,7 +99,7 @@ pub(crate) fn parse(cert_pem: &[u8], key_pem: &[u8], from: &str) -> Result<Certi
     key.keys_match().map_err(|error| {
         problem(format!("its key belongs to another one: {error}"), "name the key it was made with")
     })?;
-    Ok(Certificate { key: Arc::new(key), names, not_after })
+    Ok(Certificate { key: Arc::new(key), names, not_before, not_after })
 }
 
 /// Returns names and validity.

@@ -73,7 +73,7 @@ impl Source {
     /// Says what is wrong with it, if anything.
     pub(crate) fn problem(&self) -> Option<String> {
         let seen = self.seen();
-        seen.problem.as_ref().map(|Problem { what, why, next }| format!("cannot {what}: {why}; {next}"))
+        seen.problem.as_ref().map(Problem::words)
     }
 
     fn seen(&self) -> MutexGuard<'_, Seen> {

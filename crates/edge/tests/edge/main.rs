@@ -1,6 +1,7 @@
 //! Runs an edge in this process on real sockets, with replicas and clients that play their parts. One binary, to link once.
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
+mod acme;
 mod assets;
 mod counts;
 mod drain;

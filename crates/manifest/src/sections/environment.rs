@@ -36,6 +36,12 @@ pub(crate) static ENVIRONMENT: Section = Section {
             "Certificates of those addresses: files, or one the edge makes for itself.",
         ),
         key(
+            "acme",
+            Shape::Table(&tls::ACME),
+            Means("no certificate is ordered"),
+            "Certificates that the edge orders and renews by itself; what the files of `tls` cover is not ordered.",
+        ),
+        key(
             "listen_http",
             Shape::OneOf(&[
                 Shape::Text(&text::ADDRESS),
@@ -113,6 +119,7 @@ pub(crate) fn default(name: &str) -> EnvironmentConfig {
         ports: (20_000, 29_999),
         api: SocketAddr::from((Ipv4Addr::LOCALHOST, 0)),
         tls: None,
+        acme: None,
         listen_http: Vec::new(),
         redirect: true,
         proxy_protocol: Vec::new(),
@@ -146,6 +153,7 @@ pub(crate) fn read(name: &str, fields: &Fields<'_>) -> Read {
         ports: ports.map_or(otherwise.ports, |at| at.value),
         api: api.map_or(otherwise.api, |at| at.value),
         tls: tls::read(fields),
+        acme: tls::read_acme(fields),
         listen_http: listen_http.into_iter().map(|at| at.value).collect(),
         redirect: fields.flag("redirect").is_none_or(|redirect| redirect.value),
         proxy_protocol: read_proxies(fields),

@@ -105,6 +105,20 @@ pub(crate) static ADDRESS: Text = Text {
 pub(crate) static IP: Text =
     Text { noun: "an IP address", example: "10.0.0.5", pattern: r"^[0-9A-Fa-f:.]+$", read: ip };
 
+pub(crate) static DIRECTORY: Text = Text {
+    noun: "an https address",
+    example: "https://acme-v02.api.letsencrypt.org/directory",
+    pattern: r"^https://[^\s/?#]+[^\s#]*$",
+    read: directory,
+};
+
+pub(crate) static ENDPOINT: Text = Text {
+    noun: "an http address without a query",
+    example: "http://127.0.0.1:9000/allowed",
+    pattern: r"^http://[^\s/?#@]+[^\s?#]*$",
+    read: endpoint,
+};
+
 pub(crate) static PEM_CERT: Text =
     Text { noun: "a file", example: "tls/fullchain.pem", pattern: "^.+$", read: plain };
 
@@ -345,6 +359,31 @@ fn ip(text: &str) -> Result<String, Refusal> {
         Err(_) => "write \"10.0.0.5\" or \"2001:db8::5\"".to_owned(),
     };
     Err(Refusal::new("it is one address, without a port", help))
+}
+
+fn directory(text: &str) -> Result<String, Refusal> {
+    let host = text.strip_prefix("https://").and_then(|rest| rest.split(['/', '?', '#']).next());
+    let fits = host.is_some_and(|host| !host.is_empty()) && text.bytes().all(|byte| byte.is_ascii_graphic());
+    if fits && !text.contains('#') {
+        return Ok(text.to_owned());
+    }
+    let help = format!("write \"{}\"", DIRECTORY.example);
+    Err(Refusal::new("it begins with `https://` and names a host", help))
+}
+
+/// It is asked beside the edge, on this machine or a private network, so it has no TLS.
+fn endpoint(text: &str) -> Result<String, Refusal> {
+    let rest = text.strip_prefix("http://").unwrap_or_default();
+    let host = rest.split('/').next().unwrap_or_default();
+    let port = host.rsplit_once(':').filter(|(_, port)| !port.ends_with(']')).map(|(_, port)| port);
+    let fits = !host.is_empty()
+        && rest.bytes().all(|byte| byte.is_ascii_graphic() && !b"?#@".contains(&byte))
+        && port.is_none_or(|port| port.parse::<u16>().is_ok());
+    if fits {
+        return Ok(text.to_owned());
+    }
+    let help = format!("write \"{}\"", ENDPOINT.example);
+    Err(Refusal::new("it begins with `http://`, names a host, and has no `?`", help))
 }
 
 fn ports(text: &str) -> Result<String, Refusal> {

@@ -1,6 +1,7 @@
 //! Starts edges, replicas and clients for the tests, all in this process and on loopback.
 //! Everything stops when it is dropped, also when a test fails.
 
+pub mod pebble;
 pub mod replica;
 pub mod tls;
 
@@ -38,7 +39,11 @@ impl Bench {
     }
 
     pub fn start_with(adjust: impl FnOnce(&mut EdgeConfig)) -> Self {
-        let sockets = listen(2);
+        Self::start_on(listen(2), adjust)
+    }
+
+    /// Starts one on these sockets; its clients come to the first.
+    pub fn start_on(sockets: Vec<TcpListener>, adjust: impl FnOnce(&mut EdgeConfig)) -> Self {
         let address = sockets[0].local_addr().unwrap();
         let state = tempfile::tempdir().unwrap();
         let mut bench = Self { edge: None, state, address, trust: None, sockets };
