@@ -175,6 +175,7 @@ mod tests {
             ports,
             api: "127.0.0.1:0".parse().unwrap(),
             tls: None,
+            acme: None,
             listen_http: Vec::new(),
             redirect: true,
             proxy_protocol: Vec::new(),
