@@ -85,7 +85,7 @@ impl ClientLine {
 
     /// Whether the last answer has ended and the socket's side, asked before that, would look too late.
     pub(crate) fn looks_late(&self) -> bool {
-        let rests_ms = self.quiet_since_ms.load(Relaxed) + limits::CLIENT_REST.as_millis() as u64;
+        let rests_ms = self.since_opened(self.rests_at());
         !self.is_busy() && !self.rests() && self.looks_ms.load(Relaxed) > rests_ms
     }
 
@@ -96,6 +96,11 @@ impl ClientLine {
 
     fn quiet_since(&self) -> Instant {
         self.opened + Duration::from_millis(self.quiet_since_ms.load(Relaxed))
+    }
+
+    /// When the connection has been quiet long enough, if it stays so.
+    fn rests_at(&self) -> Instant {
+        self.quiet_since() + limits::CLIENT_REST
     }
 }
 
@@ -159,14 +164,13 @@ impl<S> ClientIo<S> {
 
     /// Returns when a connection without a request ends, or begins to rest. It begins here when the time has come.
     fn quiet_deadline(&mut self, now: Instant) -> Instant {
-        let quiet_since = self.line.quiet_since();
-        let ends = quiet_since + self.waits.client_idle;
+        let ends = self.line.quiet_since() + self.waits.client_idle;
         if !self.can_rest() {
             return ends;
         }
-        let rests = quiet_since + limits::CLIENT_REST;
-        if rests > now {
-            return rests.min(ends);
+        let rests_at = self.line.rests_at();
+        if rests_at > now {
+            return rests_at.min(ends);
         }
         self.line.rests.store(true, Relaxed);
         ends
@@ -189,7 +193,7 @@ impl<S> ClientIo<S> {
                 self.look_at(deadline);
             }
         } else if self.can_rest() {
-            let deadline = self.line.quiet_since() + limits::CLIENT_REST;
+            let deadline = self.line.rests_at();
             if self.sleep.deadline() > deadline {
                 self.look_at(deadline);
             }

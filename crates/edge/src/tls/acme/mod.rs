@@ -13,7 +13,7 @@ use super::{Problem, files};
 use crate::complain::complain;
 use crate::random::Random;
 use crate::{clock, limits};
-use ask::{Said, ask};
+use ask::Said;
 use futures_util::stream::{self, StreamExt};
 use kept::{Kept, Wait, Waits};
 use manifest::edge::{CertificateState, OnDemandState};
@@ -184,14 +184,10 @@ impl Acme {
     async fn order(&self, name: &str) {
         let Some(standing) = self.names().get(name).cloned() else { return };
         if let (Of::Demand, Some(on_demand)) = (standing.of, &self.on_demand) {
-            match ask(&on_demand.settings.allow, name).await {
+            match on_demand.ask(name).await {
                 Said::Yes => {}
                 Said::No => return self.let_go(name),
-                Said::Nothing(why) => {
-                    let next = "check `allow` in `acme.on_demand` of the manifest, and whoever answers there";
-                    let what = format!("ask {} about {name}", on_demand.settings.allow);
-                    return self.failed(name, Problem::new(what, why, next)).await;
-                }
+                Said::Nothing(why) => return self.failed(name, on_demand.unanswered(name, &why)).await,
             }
         }
         match self.get(name, standing.failures).await {
@@ -301,7 +297,7 @@ impl Acme {
             return on_demand.note_got(name);
         }
         if !on_demand.is_allowed(name) {
-            let said = ask(&on_demand.settings.allow, name).await;
+            let said = on_demand.ask(name).await;
             on_demand.note_said(name, &said);
             if said != Said::Yes {
                 return;

@@ -1,7 +1,7 @@
 //! Lets the first handshake for a name that no service has wait until its certificate is there, if it is allowed.
 //! Remembers what was said of names, and bounds everything strangers can make it do: names, questions, orders, waiting clients.
 
-use super::ask::Said;
+use super::ask::{Said, ask};
 use super::pace;
 use crate::limits;
 use crate::random::Random;
@@ -148,6 +148,17 @@ impl OnDemand {
         known.is_some_and(|(allowed, until)| allowed && Instant::now() < until)
     }
 
+    /// Asks whether a name is allowed.
+    pub(super) async fn ask(&self, name: &str) -> Said {
+        ask(&self.settings.allow, name).await
+    }
+
+    /// Words that nobody said whether a name is allowed.
+    pub(super) fn unanswered(&self, name: &str, why: &str) -> Problem {
+        let next = "check `allow` in `acme.on_demand` of the manifest, and whoever answers there";
+        Problem::new(format!("ask {} about {name}", self.settings.allow), why, next)
+    }
+
     /// Remembers what was said of a name.
     pub(super) fn note_said(&self, name: &str, said: &Said) {
         let (now, mut book) = (Instant::now(), self.book());
@@ -160,10 +171,7 @@ impl OnDemand {
         book.asked += 1;
         book.allowed += u64::from(allowed);
         book.problem = match said {
-            Said::Nothing(why) => {
-                let next = "check `allow` in `acme.on_demand` of the manifest, and whoever answers there";
-                Some(Problem::new(format!("ask {} about {name}", self.settings.allow), why, next))
-            }
+            Said::Nothing(why) => Some(self.unanswered(name, why)),
             Said::Yes | Said::No => None,
         };
     }

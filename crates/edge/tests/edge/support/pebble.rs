@@ -1,5 +1,5 @@
 //! Runs Debian's `pebble`, an ACME server for tests, with a name server that says every name is on this machine. Both on
-//! loopback, both gone when dropped. Needs nothing of the other helpers: tests of the whole path use it too.
+//! loopback, both gone when dropped.
 
 use std::fs;
 use std::io::Write;
