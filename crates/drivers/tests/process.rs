@@ -578,6 +578,38 @@ fn o9_a_task_whose_engine_died_before_it_was_started_is_forgotten_and_can_be_ask
     assert_eq!(fs::read_to_string(folder.join("runs")).unwrap(), "ran\n");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn o9_a_task_that_is_over_before_its_starter_looked_at_it_runs_once() {
+    let state = State::new();
+    let platform = state.platform();
+    let apply = async {
+        for number in 0..20 {
+            let name = format!("expand-{number}");
+            let task = shell_task(&name, "echo ran >> runs", state.path(), Millis::seconds(60));
+            // Asked for until it is said that it runs, as the engine does.
+            while platform
+                .apply(&target(), &Change::RunTask { task: task.clone() }, generation(1))
+                .await
+                .is_err()
+            {}
+        }
+    };
+    // Whoever looks meanwhile watches what is being started, and reaps it.
+    let look = async {
+        loop {
+            platform.observe(&target()).await.unwrap();
+        }
+    };
+    tokio::select! {
+        () = apply => {}
+        () = look => {}
+    }
+
+    let seen = see(&platform, |observed| observed.tasks.iter().all(|task| task.ended.is_some())).await;
+    assert!(seen.tasks.iter().all(|task| task.ended == Some(Ended::Code(0))), "{seen:?}");
+    assert_eq!(fs::read_to_string(state.path().join("runs")).unwrap(), "ran\n".repeat(20));
+}
+
 #[tokio::test]
 async fn a_task_whose_guard_was_killed_ends_unknown_and_leaves_nothing() {
     let state = State::new();

@@ -242,22 +242,26 @@ impl Shared {
         self.start(Kind::Task, Start { folder, cwd, env, stdout: output.clone(), stderr: output }, what)
     }
 
-    /// Starts the shim for a recorded intent; takes the record back when that is in vain.
+    /// Starts the shim for a recorded intent; takes the record back when that is in vain, and only then: what was started
+    /// may be over, and reaped by whoever looked meanwhile, before this returns, and has run all the same.
     fn start(&self, kind: Kind, start: Start, what: &str) -> Result<(), PlatformError> {
-        let spawned = start.stdout.parent().map_or(Ok(()), files::folder).and_then(|()| {
-            let pid = launch::spawn(&self.config.shim, kind, &start)?;
-            // Ours and not reaped yet, so the number is still this process's.
-            Identity::of(pid)
-        });
-        match spawned {
-            Ok(identity) => {
-                self.live().entry(start.folder).or_default().spawned = Some(identity);
+        let spawned = start.stdout.parent().map_or(Ok(()), files::folder);
+        match spawned.and_then(|()| launch::spawn(&self.config.shim, kind, &start)) {
+            Ok(pid) => {
+                self.started(start.folder, pid);
                 Ok(())
             }
             Err(error) => {
                 start.folder.remove().map_err(|error| cannot(what, &error))?;
                 Err(cannot(what, &error))
             }
+        }
+    }
+
+    /// Keeps who the shim is, as long as it is there. One that nobody looked at is not reaped, so the number is its own.
+    fn started(&self, folder: Folder, pid: u32) {
+        if let Ok(identity) = Identity::of(pid) {
+            self.live().entry(folder).or_default().spawned = Some(identity);
         }
     }
 
@@ -308,5 +312,30 @@ fn describe(target: &Target, change: &Change) -> String {
         Change::Stop { revision, .. } => format!("stop replicas of revision {revision} of {target}"),
         Change::Remove { revision, .. } => format!("remove revision {revision} of {target}"),
         Change::RunTask { task } => format!("run `{}` of {target}", task.id),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::platform::process::tests::platform;
+    use rollout::change::TaskId;
+    use rollout::names::DeploymentId;
+    use std::process::Command;
+
+    #[test]
+    fn o9_what_was_over_and_reaped_before_its_start_was_noted_keeps_its_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let platform = platform(dir.path());
+        let id = TaskId { deployment: DeploymentId::from("d-1"), name: "expand".to_owned() };
+        let folder = platform.shared.layout.task(&Target::new("web", "local"), &id);
+        let record = TaskRecord { id, launched_at: Millis(1), command: Vec::new(), deadline: Millis(1) };
+        folder.create(&record).unwrap();
+        let mut over = Command::new("true").spawn().unwrap();
+        over.wait().unwrap();
+
+        platform.shared.started(folder.clone(), over.id());
+
+        assert!(folder.exists(), "it ran: it must never be asked for again");
     }
 }

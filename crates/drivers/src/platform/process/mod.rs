@@ -413,3 +413,22 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 fn name_of(path: &std::path::Path) -> Option<String> {
     of_file_name(path.file_name()?.to_str()?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A platform that never starts anything.
+    pub fn platform(dir: &std::path::Path) -> ProcessPlatform {
+        let config = ProcessConfig {
+            state_dir: dir.to_owned(),
+            environment: "local".to_owned(),
+            host: std::net::Ipv4Addr::LOCALHOST.into(),
+            ports: (20_000, 20_001),
+            shim: Vec::new(),
+            artifacts: Store::open(dir.join("artifacts")).unwrap(),
+            now: Arc::new(|| Millis(1)),
+        };
+        ProcessPlatform::with_groups(config, Groups::unavailable("not for this test")).unwrap()
+    }
+}

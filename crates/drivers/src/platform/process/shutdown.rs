@@ -82,24 +82,10 @@ fn ask_all(shared: &Shared, grace: Millis) -> io::Result<(Vec<super::Untended>, 
 #[cfg(test)]
 mod tests {
     use super::super::record::TaskRecord;
-    use super::super::{Groups, ProcessConfig};
+    use super::super::tests::platform;
     use super::*;
-    use crate::artifacts::Store;
     use rollout::change::{Ended, TaskId};
     use rollout::names::{DeploymentId, Target};
-
-    fn platform(dir: &std::path::Path) -> ProcessPlatform {
-        let config = ProcessConfig {
-            state_dir: dir.to_owned(),
-            environment: "local".to_owned(),
-            host: std::net::Ipv4Addr::LOCALHOST.into(),
-            ports: (20_000, 20_001),
-            shim: Vec::new(),
-            artifacts: Store::open(dir.join("artifacts")).unwrap(),
-            now: Arc::new(|| Millis(1)),
-        };
-        ProcessPlatform::with_groups(config, Groups::unavailable("not for this test")).unwrap()
-    }
 
     #[tokio::test]
     async fn an_end_waits_for_a_launch_under_way() {
