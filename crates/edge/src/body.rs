@@ -280,7 +280,9 @@ impl Passed {
                     // Nothing follows trailers, and the server asks for nothing more.
                     self.end(Outcome::Answered);
                 }
-                self.ledger.add_bytes(frame.data_ref().map_or(0, Bytes::len));
+                if let Some(data) = frame.data_ref() {
+                    self.ledger.passed(data);
+                }
                 if let (Some(line), Some(last)) =
                     (&mut self.lines, frame.data_ref().and_then(|data| data.last()))
                 {

@@ -1,5 +1,6 @@
 //! Is what a client's bytes come over: a socket, or TLS over one. Knows no request; see `client_io`.
 
+use http::Version;
 use std::io;
 use std::pin::Pin;
 use std::task::{Context, Poll};
@@ -10,6 +11,18 @@ use tokio_rustls::server::TlsStream;
 pub(crate) enum ClientStream {
     Plain(TcpStream),
     Tls(Box<TlsStream<TcpStream>>),
+}
+
+impl ClientStream {
+    /// Returns what the handshake settled that client and edge will speak (ALPN, RFC 7301); None: nothing.
+    pub(crate) fn settled(&self) -> Option<Version> {
+        let ClientStream::Tls(stream) = self else { return None };
+        match stream.get_ref().1.alpn_protocol()? {
+            b"h2" => Some(Version::HTTP_2),
+            b"http/1.1" => Some(Version::HTTP_11),
+            _ => None,
+        }
+    }
 }
 
 /// Calls a method of whichever it is.

@@ -3,7 +3,7 @@
 
 use crate::client_io::{ClientIo, ClientLine};
 use crate::limits;
-use http::{Request, Response};
+use http::{Request, Response, Version};
 use hyper::body::{Body, Incoming};
 use hyper::rt::Executor;
 use hyper::server::conn::{http1, http2};
@@ -15,7 +15,7 @@ use std::future::Future;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::Poll;
-use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 
 /// Spawns on the worker's own thread.
 #[derive(Debug, Clone, Copy)]
@@ -32,11 +32,16 @@ impl<F: Future + 'static> Executor<F> for Local {
 /// How a client begins to speak HTTP/2 (RFC 9113, 3.4).
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
+/// What a client is told that has settled for HTTP/2 and begins with something else: no settings, then GOAWAY with
+/// PROTOCOL_ERROR (RFC 9113, 3.4 and 6.8).
+const GOAWAY: [u8; 26] = [0, 0, 0, 4, 0, 0, 0, 0, 0, 0, 0, 8, 7, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1];
+
 /// Answers a connection's requests until it ends, or until it can be closed after the farewell. What goes wrong on it is
-/// in the access log of its requests.
+/// in the access log of its requests. `settled`: what a handshake has said they will speak.
 pub(crate) async fn converse<S, H, A, B>(
     mut io: ClientIo<S>,
     line: Arc<ClientLine>,
+    settled: Option<Version>,
     answer: H,
     farewell: impl Future<Output = ()>,
 ) where
@@ -51,8 +56,12 @@ pub(crate) async fn converse<S, H, A, B>(
         http2 = io.begins_with(PREFACE) => http2,
         () = farewell.as_mut() => return,
     };
-    if http2 {
-        return streams(io, answer, farewell).await;
+    match settled {
+        Some(Version::HTTP_2) if !http2 => return refuse(io).await,
+        // hyper says what is wrong with HTTP/2 where HTTP/1.1 was settled.
+        Some(Version::HTTP_11) => {}
+        _ if http2 => return streams(io, answer, farewell).await,
+        _ => {}
     }
     while let Some(at_rest) = requests(io, &line, answer.clone(), farewell.as_mut()).await {
         io = at_rest;
@@ -61,6 +70,16 @@ pub(crate) async fn converse<S, H, A, B>(
             () = farewell.as_mut() => return,
         }
     }
+}
+
+/// Ends a connection that does not begin with what was settled.
+async fn refuse(mut io: ClientIo<impl AsyncRead + AsyncWrite + Unpin>) {
+    let refused = async {
+        io.write_all(&GOAWAY).await?;
+        io.shutdown().await
+    };
+    // Whoever does not read that is gone.
+    let _ = tokio::time::timeout(limits::FAREWELL, refused).await;
 }
 
 /// What a conversation came to.
@@ -162,12 +181,19 @@ mod tests {
     use hyper::body::Bytes;
     use std::rc::Rc;
     use std::time::Duration;
-    use tokio::io::{AsyncReadExt, AsyncWriteExt, DuplexStream};
+    use tokio::io::{AsyncReadExt, DuplexStream};
 
     const WITHIN: Duration = Duration::from_secs(20);
 
     /// Serves one client, who says what `talk` says; every request is answered with its path.
     fn with_client<T: Future>(talk: impl FnOnce(DuplexStream, Arc<ClientLine>) -> T) -> T::Output {
+        with_settled(None, talk)
+    }
+
+    fn with_settled<T: Future>(
+        settled: Option<Version>,
+        talk: impl FnOnce(DuplexStream, Arc<ClientLine>) -> T,
+    ) -> T::Output {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         let _within = runtime.enter();
         let address = ([127, 0, 0, 1], 80).into();
@@ -184,7 +210,7 @@ mod tests {
                 Ok(Response::new(Full::new(path)))
             }
         };
-        let serving = converse(io, Arc::clone(&line), answer, std::future::pending());
+        let serving = converse(io, Arc::clone(&line), settled, answer, std::future::pending());
         let both = async {
             let talk = talk(near, line);
             tokio::pin!(serving, talk);
@@ -228,6 +254,31 @@ mod tests {
                 .await
                 .unwrap();
             hears(&mut near, "/b").await;
+        });
+    }
+
+    #[test]
+    fn e20_who_has_settled_for_http2_and_does_not_begin_with_it_is_sent_away() {
+        for said in [&b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"[..], b"INVALID CONNECTION PREFACE\r\n\r\n"] {
+            with_settled(Some(Version::HTTP_2), |mut near, _| async move {
+                near.write_all(said).await.unwrap();
+
+                let mut heard = Vec::new();
+                near.read_to_end(&mut heard).await.unwrap();
+                assert_eq!(heard, GOAWAY);
+            });
+        }
+    }
+
+    #[test]
+    fn e20_who_has_settled_for_http1_cannot_begin_with_http2() {
+        with_settled(Some(Version::HTTP_11), |mut near, _| async move {
+            near.write_all(PREFACE).await.unwrap();
+
+            let mut heard = Vec::new();
+            near.read_to_end(&mut heard).await.unwrap();
+            let heard = String::from_utf8_lossy(&heard);
+            assert!(heard.is_empty() || heard.starts_with("HTTP/1.1 400 "), "{heard}");
         });
     }
 

@@ -6,8 +6,9 @@ use crate::failing::Sample;
 use crate::failure::Column;
 use crate::guard::tally::{self, Tally};
 use crate::limits;
+use crate::mirror;
 use crate::route::TargetRoutes;
-use meter::wire::{ArmRow, BucketRow, CountRow, FailingRequest, GuardRow};
+use meter::wire::{ArmRow, BucketRow, CountRow, FailingRequest, GuardRow, MirrorRow};
 use rollout::names::Revision;
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, HashMap};
@@ -42,6 +43,8 @@ pub(crate) struct Shard {
     arms: Mutex<Vec<OpenArm>>,
     /// Requests that a guard's rules spoke of; they belong to no arm.
     pub(crate) guard: Tally,
+    /// What copies of requests showed; they belong to no arm either.
+    pub(crate) mirror: mirror::tally::Tally,
 }
 
 /// One revision in the open second. There are few, so they are searched one by one.
@@ -163,6 +166,7 @@ pub(crate) struct Counted {
     pub(crate) arms: Vec<ArmRow>,
     pub(crate) failures: Vec<FailingRequest>,
     pub(crate) guard: Vec<GuardRow>,
+    pub(crate) mirror: Vec<MirrorRow>,
 }
 
 /// The arms of all shards, put together by their labels.
@@ -210,8 +214,11 @@ pub(crate) fn close<'t>(
             merged.entry((target.name.to_string(), arm.revision.0)).or_default();
         }
     }
-    let mut counted =
-        Counted { guard: tally::close(shards.iter().map(|shard| &shard.guard)), ..Counted::default() };
+    let mut counted = Counted {
+        guard: tally::close(shards.iter().map(|shard| &shard.guard)),
+        mirror: mirror::tally::close(shards.iter().map(|shard| &shard.mirror)),
+        ..Counted::default()
+    };
     for ((target, revision), arm) in merged {
         if arm.rows.is_empty() {
             counted.rows.push(CountRow { target: target.clone(), revision, ..CountRow::default() });

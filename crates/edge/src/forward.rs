@@ -11,6 +11,7 @@ use crate::guard::Noted;
 use crate::headers::{self, Onward, Upgrade};
 use crate::ledger::{Ledger, Outcome};
 use crate::maintenance::{self, Admission};
+use crate::mirror;
 use crate::route::{ArmRoutes, Place};
 use crate::shield::{self, Failed};
 use crate::split;
@@ -102,6 +103,7 @@ async fn pass(
     let progress = Progress::watching(watch);
     let upload = Upload::new(body, &progress);
     let bodyless = upload.is_empty();
+    ledger.twin = mirror::begin(worker, place, arm, &draw, &order, bodyless);
     let shielded = shield::of(&place.target, arm, &draw, &parts.method);
     let shielded = shielded.filter(|shielded| shielded.covers(&order, &upload));
     let mut exchanged = fetch(worker, &order, upload, &progress, &mut ledger).await;
@@ -232,7 +234,8 @@ fn answer(
     // The version belongs to the connection: an HTTP/1.0 replica must not end the client's kept connection.
     head.version = http::Version::HTTP_11;
     ledger.answered(head.status, &head.headers);
-    if is_event_stream(&head.headers) {
+    if headers::is_event_stream(&head.headers) {
+        ledger.twin = None;
         claim.lengthen(Kind::Sse, place.target.template(ledger.path()));
         worker.reconsider_drains();
     }
@@ -296,11 +299,4 @@ fn finish_head(
     if place.target.routes().strip_path && place.prefix > 0 {
         headers::scope_cookies(headers, place.prefix_of(ledger.path()));
     }
-}
-
-fn is_event_stream(headers: &http::HeaderMap) -> bool {
-    headers.get(header::CONTENT_TYPE).is_some_and(|kind| {
-        let kind = kind.as_bytes();
-        kind.get(..17).is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
-    })
 }

@@ -22,6 +22,8 @@ pub(crate) const REVISION: HeaderName = HeaderName::from_static("x-medeclipse-re
 pub(crate) const LABEL: HeaderName = HeaderName::from_static("x-medeclipse-label");
 /// The revision a request failed on before stable answered it.
 pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("x-medeclipse-replayed");
+/// Says to the candidate that the request is a copy, and of which revision it is asked.
+pub(crate) const MIRRORED: HeaderName = HeaderName::from_static("x-medeclipse-mirrored");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
@@ -128,6 +130,14 @@ pub(crate) fn asked_upgrade(parts: &Parts) -> Upgrade {
 /// Whether an answer begins a WebSocket.
 pub(crate) fn is_websocket(answer: &HeaderMap) -> bool {
     answer.get(header::UPGRADE).is_some_and(|protocol| protocol.as_bytes().eq_ignore_ascii_case(b"websocket"))
+}
+
+/// Whether an answer is a stream of events, which has no end of its own.
+pub(crate) fn is_event_stream(answer: &HeaderMap) -> bool {
+    answer.get(header::CONTENT_TYPE).is_some_and(|kind| {
+        let kind = kind.as_bytes();
+        kind.get(..17).is_some_and(|start| start.eq_ignore_ascii_case(b"text/event-stream"))
+    })
 }
 
 /// Draws a request id.

@@ -13,6 +13,7 @@ use crate::grpc;
 use crate::guard::trace::Trace;
 use crate::guard::{Noted, Origin, Reason, Seen};
 use crate::headers::{self, Authority};
+use crate::mirror::Twin;
 use crate::redact;
 use crate::route::{ArmRoutes, Place, TargetRoutes};
 use crate::shield::Failed;
@@ -99,6 +100,8 @@ pub(crate) struct Ledger {
     head_after: Option<Duration>,
     grpc: Grpc,
     bytes: u64,
+    /// Wants to know what the user got.
+    pub(crate) twin: Option<Box<Twin>>,
     settled: bool,
 }
 
@@ -127,6 +130,7 @@ impl Ledger {
             head_after: None,
             grpc: Grpc::No,
             bytes: 0,
+            twin: None,
             settled: false,
         }
     }
@@ -243,12 +247,20 @@ impl Ledger {
         }
     }
 
-    pub(crate) fn add_bytes(&mut self, count: usize) {
-        self.bytes += count as u64;
+    /// Notes a piece of the answer's body.
+    pub(crate) fn passed(&mut self, data: &Bytes) {
+        self.bytes += data.len() as u64;
+        if let Some(twin) = &mut self.twin {
+            twin.read(data);
+        }
     }
 
     /// Closes the account of an answer that was passed on.
     pub(crate) fn settle(&mut self, outcome: Outcome) {
+        let twin = self.twin.take().filter(|_| outcome == Outcome::Answered && self.replayed.is_none());
+        if let (Some(twin), Some(took)) = (twin, self.head_after) {
+            twin.tell(self.status, took);
+        }
         let status_column = Column::of_status(self.status);
         let (column, error) = match outcome {
             Outcome::Answered | Outcome::Ended if self.grpc == Grpc::Failed => {

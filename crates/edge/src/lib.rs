@@ -40,6 +40,7 @@ mod life;
 pub mod limits;
 mod listener;
 mod maintenance;
+mod mirror;
 mod multiplex;
 mod outlier;
 mod pool;

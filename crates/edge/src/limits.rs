@@ -164,6 +164,13 @@ pub const OUTLIER_FIRST: Millis = Millis::seconds(1);
 /// So often: half a minute at most, in which the engine replaces one that is truly broken.
 pub const OUTLIER_DOUBLINGS: u32 = 5;
 
+/// Copies of requests on their way in one worker; more are dropped and counted.
+pub const MIRROR_AT_ONCE: usize = 64;
+/// A copy is compared in this time, or not at all.
+pub const MIRROR: Duration = Duration::from_secs(30);
+/// Bytes of a copy's answer that are read; a longer one is not compared.
+pub const MIRROR_BODY: usize = 8 * 1024 * 1024;
+
 /// Another release answers for a hashed file in this time, or the first answer stays.
 pub const ASSET_HEAD: Duration = Duration::from_secs(2);
 

@@ -98,12 +98,13 @@ async fn shake_hands(worker: &Worker, tls: &Tls, stream: TcpStream) -> Option<Tl
 
 async fn serve(worker: Rc<Worker>, stream: ClientStream, client: Rc<Client>) {
     let line = Arc::clone(&client.line);
+    let settled = stream.settled();
     let io = ClientIo::new(stream, Arc::clone(&line), worker.waits);
     let answer = {
         let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
         move |request: Request<Incoming>| forward::serve(Rc::clone(&worker), Rc::clone(&client), request)
     };
-    converse(io, line, answer, farewell(&worker, &client)).await;
+    converse(io, line, settled, answer, farewell(&worker, &client)).await;
 }
 
 fn prepare(stream: &TcpStream, worker: &Worker) -> io::Result<()> {

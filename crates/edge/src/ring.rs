@@ -44,9 +44,9 @@ impl Ring {
         }
     }
 
-    fn push(&mut self, Counted { rows, arms, failures, guard }: Counted) {
+    fn push(&mut self, Counted { rows, arms, failures, guard, mirror }: Counted) {
         let (epoch, seq, second) = (self.epoch, self.next_seq, self.open);
-        let record = SecondRecord { epoch, seq, second, rows, arms, failures, guard };
+        let record = SecondRecord { epoch, seq, second, rows, arms, failures, guard, mirror };
         self.records.push_back(Arc::new(record));
         self.next_seq += 1;
         self.open += 1;

@@ -77,6 +77,8 @@ pub(crate) struct Worker {
     pub(crate) connections: Arc<Semaphore>,
     /// TLS handshakes that have not ended.
     pub(crate) handshakes: Semaphore,
+    /// Copies of requests on their way.
+    pub(crate) copies: Arc<Semaphore>,
 }
 
 impl Worker {
@@ -142,6 +144,7 @@ async fn live(setup: Setup) -> io::Result<()> {
         stop: setup.stop,
         connections: Arc::new(Semaphore::new(limits::CLIENT_CONNECTIONS)),
         handshakes: Semaphore::new(limits::CLIENT_HANDSHAKES),
+        copies: Arc::new(Semaphore::new(limits::MIRROR_AT_ONCE)),
     });
     for (socket, door) in setup.listeners {
         let socket = tokio::net::TcpListener::from_std(socket)?;

@@ -1,12 +1,13 @@
 //! Fetches what the edge counted and turns it into the judge's records. Missing seconds stay missing.
 
 use crate::edge_link::EdgeLink;
-use meter::wire::{CountRow, SecondRecord};
+use meter::wire::{CountRow, MirrorDifference, MirrorRow, SecondRecord};
 use rollout::judge::{
     ClientErrorCounts, ClientErrors, FAILURES_MAX, FailingRequest, Judge, Once, Record, RouteCounts, Slow,
     SlowFrom,
 };
 use rollout::machine::State;
+use rollout::mirror::{Difference, MirrorCounts};
 use rollout::names::{ReplicaId, Revision};
 use std::time::{Duration, Instant};
 
@@ -78,6 +79,7 @@ pub fn record(state: &State, second: u64, counts: Option<&SecondRecord>) -> Reco
             judge.routes().map(|route| sides.sum(|row| row.route == route)).collect()
         }),
         probes: None,
+        mirror: mirror(&counts.mirror, candidate),
         failures: failures(&counts.failures, candidate),
     }
 }
@@ -145,6 +147,30 @@ impl<'r> Sides<'r> {
         };
         (all != ClientErrors::default()).then_some(all)
     }
+}
+
+/// Adds up what copies showed of the candidate.
+fn mirror(told: &[MirrorRow], candidate: Option<Revision>) -> MirrorCounts {
+    let difference = |of: &MirrorDifference| Difference {
+        method: of.method.clone(),
+        route: of.route.clone(),
+        stable: of.stable,
+        candidate: of.candidate,
+    };
+    let mut sum = MirrorCounts::default();
+    for row in told.iter().filter(|row| Some(Revision(row.revision)) == candidate) {
+        sum.add(&MirrorCounts {
+            compared: row.compared,
+            status: row.status,
+            body: row.body,
+            unsteady: row.unsteady,
+            dropped: row.dropped,
+            slower: row.slower,
+            faster: row.faster,
+            differences: row.differences.iter().map(difference).collect(),
+        });
+    }
+    sum
 }
 
 fn failures(told: &[meter::wire::FailingRequest], candidate: Option<Revision>) -> Vec<FailingRequest> {

@@ -71,7 +71,7 @@ fn the_manifest_of_the_readme_is_a_manifest() {
 }
 
 /// Every section with defaults, and what must stand before a key of it, after the least a service needs.
-const LEAST_BEFORE: [(&str, &str); 33] = [
+const LEAST_BEFORE: [(&str, &str); 35] = [
     ("service.NAME", ""),
     ("service.NAME.replicas", "[service.web.replicas]\n"),
     ("service.NAME.health", "[service.web.health]\n"),
@@ -80,6 +80,8 @@ const LEAST_BEFORE: [(&str, &str); 33] = [
     ("service.NAME.rollout.hooks", "[service.web.rollout.hooks]\n"),
     ("service.NAME.rollout.checks", "[[service.web.rollout.checks]]\nname = \"a\"\nurl = \"/\"\n"),
     ("service.NAME.rollout.readiness", "[service.web.rollout.readiness]\n"),
+    ("service.NAME.rollout.mirror", "[service.web.rollout.mirror]\n"),
+    ("service.NAME.route", "[[service.web.route]]\npath = \"/a\"\n"),
     (
         "service.NAME.rollout.monitor",
         "[service.web.rollout.monitor]\nchecks = [{ name = \"a\", url = \"/\" }]\n",

@@ -3,6 +3,7 @@
 
 use manifest::service::Manifest;
 use manifest::{Color, parse};
+use rollout::mirror::{Copies, Differing, Mirror};
 use rollout::names::{Millis, Weight};
 use rollout::plan::{Ask, LatencySettings, MonitorAsk, Probes, RolloutSettings, Strategy, Unproven, When};
 use rollout::routes::{Ending, RouteConnections, UserKey};
@@ -93,6 +94,14 @@ fn every_key_of_the_rollout_is_read() {
     assert_eq!(rollout.checks[1].ask, Ask::Url("/api/health?full=1".to_owned()));
     assert_eq!((rollout.bake_min, rollout.bake_max), (Some(Millis::seconds(20)), Some(Millis::seconds(300))));
     assert_eq!((rollout.hold_back.percent(), rollout.unproven), (10, Unproven::Hold));
+    let copies = Copies {
+        share: Weight::new(25).unwrap(),
+        bodies: vec!["/api/appointments/{id}".to_owned()],
+        never: vec!["/api/patients/{id}/notes/{note}".to_owned()],
+    };
+    let mirror =
+        Mirror { copies, during: Millis::seconds(30), differing: Differing::Report, tolerated: 0.02 };
+    assert_eq!(rollout.mirror, Some(mirror));
 }
 
 #[test]

@@ -25,6 +25,47 @@ pub struct SecondRecord {
     /// What the guard's rules said. Requests they refused are in no row above: they belong to no revision.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub guard: Vec<GuardRow>,
+    /// What copies of requests showed of candidates. They are in no row above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub mirror: Vec<MirrorRow>,
+}
+
+/// Differences told with the copies of one second; more say nothing more.
+pub const MIRROR_DIFFERENCES_MAX: usize = 3;
+
+/// What the copies of requests to one candidate showed. One that nothing was copied to has no row.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MirrorRow {
+    /// `service@environment`.
+    pub target: String,
+    pub revision: u64,
+    /// Copies with two answers.
+    pub compared: u64,
+    /// Of these: another status, or none.
+    pub status: u64,
+    /// Of these: the same status with another body.
+    pub body: u64,
+    /// Of these: the same answer, later than twice stable's time and ten milliseconds.
+    pub slower: u64,
+    /// The same with stable the slower one.
+    pub faster: u64,
+    /// Not compared: stable does not repeat its own answer.
+    pub unsteady: u64,
+    /// Not compared: there were no two answers.
+    pub dropped: u64,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub differences: Vec<MirrorDifference>,
+}
+
+/// One request that two versions answered differently, without anything that could name a person.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct MirrorDifference {
+    pub method: String,
+    /// The route template; without one the path, each segment that is not a plain word replaced by `{…}`.
+    pub route: String,
+    pub stable: u16,
+    /// None: there was no answer.
+    pub candidate: Option<u16>,
 }
 
 /// What one rule of a target's guard said in one second. A rule that said nothing has no row.
@@ -161,8 +202,24 @@ impl SecondRecord {
             arms: self.arms.iter().filter(|arm| arm.target == target).cloned().collect(),
             failures: self.failures.iter().filter(|failure| failure.target == target).cloned().collect(),
             guard: self.guard.iter().filter(|row| row.target == target).cloned().collect(),
+            mirror: self.mirror.iter().filter(|row| row.target == target).cloned().collect(),
             ..*self
         }
+    }
+}
+
+impl MirrorRow {
+    /// Adds another row's counts; the labels stay.
+    pub fn add(&mut self, other: &MirrorRow) {
+        self.compared += other.compared;
+        self.status += other.status;
+        self.body += other.body;
+        self.slower += other.slower;
+        self.faster += other.faster;
+        self.unsteady += other.unsteady;
+        self.dropped += other.dropped;
+        let room = MIRROR_DIFFERENCES_MAX.saturating_sub(self.differences.len());
+        self.differences.extend(other.differences.iter().take(room).cloned());
     }
 }
 

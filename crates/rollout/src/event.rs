@@ -4,6 +4,7 @@
 use crate::change::{Ended, TaskId};
 use crate::judge::{Calibration, Evidence, Finding, Record};
 use crate::machine::MonitorRound;
+use crate::mirror::MirrorCounts;
 use crate::names::{Actor, DeploymentId, Generation, Millis, Release, ReplicaId, Revision, Target, Weight};
 use crate::plan::{RolloutSettings, TargetSettings};
 use crate::release::Placed;
@@ -64,6 +65,10 @@ pub enum Event {
     },
     CandidateVerified {
         revision: Revision,
+    },
+    /// Requests were copied to the candidate as long as planned, and what they showed does not speak against it.
+    MirrorPassed {
+        counts: MirrorCounts,
     },
     TrafficShifted {
         revision: Revision,
@@ -368,6 +373,7 @@ impl Event {
             Event::CandidateReady { .. } => "candidate_ready",
             Event::CheckRan { .. } => "check_ran",
             Event::CandidateVerified { .. } => "candidate_verified",
+            Event::MirrorPassed { .. } => "mirror_passed",
             Event::TrafficShifted { .. } => "traffic_shifted",
             Event::JudgeCalibrated { .. } => "judge_calibrated",
             Event::EvidenceAdded { .. } => "evidence_added",
@@ -416,6 +422,7 @@ impl fmt::Display for Event {
             }
             Event::CheckRan { check, ended, .. } => write!(f, "check {} ended: {ended}", check.name),
             Event::CandidateVerified { revision } => write!(f, "revision {revision} passed its checks"),
+            Event::MirrorPassed { counts } => counts.fmt(f),
             Event::TrafficShifted { revision, weight, .. } => {
                 write!(f, "revision {revision} gets {weight} of the requests")
             }
@@ -424,8 +431,7 @@ impl fmt::Display for Event {
             Event::ChecksAnswered { round } => round.fmt(f),
             Event::FindingReported { finding } => write!(f, "finding: {finding}"),
             Event::BakeExtended { step, until, requests } => extended(f, *step, *until, *requests),
-            Event::Paused => f.write_str("paused"),
-            Event::Resumed => f.write_str("resumed"),
+            Event::Paused | Event::Resumed => f.write_str(self.kind()),
             Event::Held { why } => write!(f, "held: {why}"),
             Event::HoldEnded => f.write_str("hold ended"),
             Event::BakePassed { step } => write!(f, "step {} was watched long enough", step + 1),
@@ -437,7 +443,7 @@ impl fmt::Display for Event {
             Event::Aborted { superseded: true } => f.write_str("aborted for a newer deployment"),
             Event::Aborted { superseded: false } => f.write_str("aborted by an operator"),
             Event::StepPromoted { now: true } => f.write_str("an operator skipped the rest of the rollout"),
-            Event::StepPromoted { now: false } => f.write_str("an operator ended this bake"),
+            Event::StepPromoted { now: false } => f.write_str("an operator ended this step"),
             Event::Promoted { revision, proven: true, .. } => write!(f, "promoted revision {revision}"),
             Event::Promoted { revision, proven: false, requests, probes: 0 } => {
                 write!(f, "promoted revision {revision}, unproven: it answered only {requests} request(s)")

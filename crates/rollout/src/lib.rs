@@ -10,6 +10,7 @@ pub mod fuzzing;
 pub mod guard;
 pub mod judge;
 pub mod machine;
+pub mod mirror;
 pub mod names;
 pub mod pages;
 pub mod plan;

@@ -2,6 +2,7 @@
 //! Only numbers and their meaning; `machine` walks them, `manifest` reads and bounds them.
 
 use crate::guard::{GuardSettings, HeaderSettings};
+use crate::mirror::Mirror;
 use crate::names::{Millis, Weight};
 use crate::pages::Pages;
 use crate::routes::{Allow, Connections, Shield, Sticky, UserKey};
@@ -56,6 +57,9 @@ pub struct RolloutSettings {
     /// How it is kept known that a rollback could start.
     #[serde(default)]
     pub readiness: Readiness,
+    /// Copies of requests to the candidate before it gets any of its own. None: no copies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<Mirror>,
 }
 
 /// How often it is found out whether what a rollback would start could start.
@@ -320,6 +324,7 @@ impl RolloutSettings {
             checks: Vec::new(),
             monitor: None,
             readiness: Readiness::default(),
+            mirror: None,
         };
         settings.deadline = settings.deadline_enough();
         settings
@@ -336,13 +341,18 @@ impl RolloutSettings {
     /// Returns the time all bakes take when each is extended as far as it may be, and ten minutes for starting and checking.
     pub fn deadline_enough(&self) -> Millis {
         let bakes = (0..self.steps.len()).map(|step| self.bake_max_of(step).0);
-        Millis(bakes.fold(0, u64::saturating_add)).plus(Millis::seconds(600))
+        Millis(bakes.fold(0, u64::saturating_add)).plus(Millis::seconds(600)).plus(self.mirrored())
     }
 
     /// Returns the time the bakes alone take.
     pub fn least_time(&self) -> Millis {
         let bakes = (0..self.steps.len()).map(|step| self.bake_of(step).0);
-        Millis(bakes.fold(0, u64::saturating_add))
+        Millis(bakes.fold(0, u64::saturating_add)).plus(self.mirrored())
+    }
+
+    /// Returns how long requests are copied to the candidate before the first step.
+    pub fn mirrored(&self) -> Millis {
+        self.mirror.as_ref().map_or(Millis(0), |mirror| mirror.during)
     }
 
     /// Puts a look at one percent of the requests before the first step, where the settings ask for one.

@@ -2,6 +2,7 @@
 //! Knows no socket; `edge` reads it, `engine` makes it from the state and the replicas that are ready.
 
 use crate::guard::{GuardSettings, HeaderSettings};
+use crate::mirror::Copies;
 use crate::names::{Label, Millis, Release, ReplicaId, Revision, Target, Weight};
 use crate::pages::Pages;
 use crate::release::Protocol;
@@ -34,6 +35,9 @@ pub struct RouteTable {
     /// Who is being judged.
     #[serde(default)]
     pub candidate: Option<Candidate>,
+    /// Which requests to stable are sent to the candidate too, whose answers nobody sees; None: none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mirror: Option<Copies>,
     /// The release before stable, still running: asked only for files that nobody else has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub former: Option<Arm>,

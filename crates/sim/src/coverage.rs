@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 /// The events of a journal; `rollout`'s own test compares its list with this one's length.
-pub const EVENTS: [&str; 36] = [
+pub const EVENTS: [&str; 37] = [
     "deployment_requested",
     "release_stored",
     "hook_ran",
@@ -15,6 +15,7 @@ pub const EVENTS: [&str; 36] = [
     "candidate_ready",
     "check_ran",
     "candidate_verified",
+    "mirror_passed",
     "traffic_shifted",
     "judge_calibrated",
     "evidence_added",

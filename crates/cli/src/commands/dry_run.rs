@@ -7,6 +7,7 @@ use crate::{output, render};
 use engine::api::wire::Status;
 use manifest::service::ServiceConfig;
 use manifest::units::bucket_percent;
+use rollout::mirror::Differing;
 use rollout::names::{Millis, Weight};
 use rollout::plan::{JudgeSettings, LatencySettings, Monitor, RolloutSettings, Unproven, When};
 use rollout::routes::UserKey;
@@ -139,6 +140,18 @@ fn judged(rollout: &RolloutSettings) -> Vec<String> {
     if let Some(look) = judge.first_look {
         lines.push(format!("  look      1 % for {look} before the first step"));
     }
+    if let Some(mirror) = &rollout.mirror {
+        let after = match mirror.differing {
+            Differing::Hold => "held",
+            Differing::Report => "told",
+        };
+        lines.push(format!(
+            "  mirror    {} of GET and HEAD are copied for {} before that; more than {} that differ are {after}",
+            mirror.copies.share,
+            mirror.during,
+            percent(mirror.tolerated)
+        ));
+    }
     if let Some(user) = &judge.user {
         lines.push(format!("  users     told apart by the {}", user_key(user)));
     }
@@ -236,7 +249,7 @@ mod tests {
         let shown = judged_by(
             "[service.web.rollout]\nstrategy = \"canary\"\nbake = \"1m\"\nunproven = \"return\"\n\
              monitor = { failing = 2, during = \"10m\", attribute = false, checks = [\
-             { name = \"database\", url = \"/db\" }, { name = \"errors\", error_rate = \"5%\" }] }\n\
+             { name = \"database\", url = \"/db\" }, { name = \"errors\", error_rate = \"5%\" }] }\nmirror = { during = \"30s\" }\n\
              [service.web.judge]\nfalse_rollback = 0.001\nfirst_look = \"5s\"\nuser = { header = \"X-User\" }\n\
              latency = { quantiles = [0.5, 0.95], margin = \"10%\", warm_up = \"30s\" }\nprobes = { path = \"/up\" }\n",
         );
@@ -250,6 +263,7 @@ mod tests {
                  latency by 9.1 % (p50, p95), after a warm-up of 30s",
                 "  returns   at most 0.1 % of releases that are no worse than stable",
                 "  look      1 % for 5s before the first step",
+                "  mirror    10 % of GET and HEAD are copied for 30s before that; more than 1 % that differ are held",
                 "  users     told apart by the header x-user",
                 "  probes    /up every 5s, where traffic is thin",
                 "  monitor   database, errors every 30s for 10m: 2 failing at once take the release back, wherever the fault lies",

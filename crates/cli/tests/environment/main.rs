@@ -17,6 +17,7 @@ mod harness;
 mod leases;
 mod load;
 mod maintenance;
+mod mirror;
 mod state;
 mod supervisor;
 mod tls;

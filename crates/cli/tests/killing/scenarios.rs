@@ -79,7 +79,9 @@ pub const FIRST: Scenario = Scenario {
 pub const ALL: &[Scenario] = &[
     Scenario {
         name: "good",
-        prepare: |world, _| world.rules(CANARY),
+        prepare: |world, _| {
+            world.rules(&format!("{CANARY}\nmirror = {{ share = \"100%\", during = \"1s\" }}"))
+        },
         act: |world, script| {
             script.serves = world.release();
             code(&world.deploy(&script.serves, &[]), &[0]);

@@ -127,8 +127,8 @@ fn bytes_of_a_second(requests: usize) -> (usize, usize) {
         now.count(&subject, ending);
         by_bucket[usize::from(subject.bucket)].count(&subject, ending);
     }
-    let Counted { rows, arms, failures, guard } = closed(&[now]);
-    let record = SecondRecord { rows, arms, failures, guard, ..SecondRecord::default() };
+    let Counted { rows, arms, failures, guard, mirror } = closed(&[now]);
+    let record = SecondRecord { rows, arms, failures, guard, mirror, ..SecondRecord::default() };
     let rows = by_bucket.into_iter().flat_map(|shard| closed(&[shard]).rows).collect();
     let first = SecondRecord { rows, ..SecondRecord::default() };
     (serde_json::to_vec(&record).unwrap().len(), serde_json::to_vec(&first).unwrap().len())

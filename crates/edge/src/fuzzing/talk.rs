@@ -86,7 +86,7 @@ async fn talk(input: Vec<u8>) -> Vec<Taken> {
         let (client, seen) = (Rc::clone(&client), Rc::clone(&seen));
         move |request| answer(Rc::clone(&client), Rc::clone(&seen), request)
     };
-    converse(io, Arc::clone(&client.line), answer, std::future::pending()).await;
+    converse(io, Arc::clone(&client.line), None, answer, std::future::pending()).await;
     seen.take()
 }
 

@@ -118,15 +118,70 @@ async fn e21_switches_under_load_over_tls_drop_nothing_on_http1_and_http2() {
     switch_under_load(&bench, SWITCHES / 4, count, spawn).await;
 }
 
-/// Switches back and forth under load: nothing fails, everything is counted.
+/// Calls a method of gRPC on a stream of its own each time; what it came to stands in the trailers.
+async fn load_grpc(mut sender: SendRequest<Full<Bytes>>, done: Arc<AtomicBool>, tally: Arc<Tally>) {
+    while !done.load(SeqCst) {
+        let request = Request::builder().uri("http://clinic.example/grpc-late/0").method("POST");
+        let request = request.header("content-type", "application/grpc").header("te", "trailers");
+        let sending = async {
+            let answer = sender.send_request(request.body(Full::from("message")).unwrap()).await?;
+            let read = answer.into_body().collect().await?;
+            let status = read.trailers().and_then(|trailers| trailers.get("grpc-status"));
+            Ok(if status.is_some_and(|status| status == "0") { 200 } else { 500 })
+        };
+        let answer = sending.await;
+        let broken = answer.is_err();
+        tally.note(answer);
+        if broken {
+            return;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn e21_switches_under_grpc_calls_drop_none() {
+    let bench = Bench::start();
+    let mut senders = Vec::new();
+    for _ in 0..CLIENTS / 2 {
+        let sender = crate::support::http2_client(bench.address).await;
+        senders.extend(std::iter::repeat_n(sender, 4));
+    }
+    let count = senders.len();
+    let spawn = |set: &mut JoinSet<()>, done: &Arc<AtomicBool>, tally: &Arc<Tally>| {
+        for sender in senders {
+            set.spawn(load_grpc(sender, Arc::clone(done), Arc::clone(tally)));
+        }
+    };
+    let replicas = (Replica::http2("v1", 100).await, Replica::http2("v2", 100).await);
+    switch_between(&bench, "grpc", replicas, SWITCHES / 4, count, spawn).await;
+}
+
+/// Switches back and forth under load between replicas that speak HTTP/1.1.
 async fn switch_under_load(
     bench: &Bench,
     switches: u64,
     count: usize,
     spawn: impl FnOnce(&mut JoinSet<()>, &Arc<AtomicBool>, &Arc<Tally>),
 ) {
-    let (v1, v2) = (Replica::start("v1").await, Replica::start("v2").await);
-    bench.put(Table::new("web", 1).stable(1, &[v1.address])).await;
+    let replicas = (Replica::start("v1").await, Replica::start("v2").await);
+    switch_between(bench, "http1", replicas, switches, count, spawn).await;
+}
+
+/// Switches back and forth under load: nothing fails, everything is counted.
+async fn switch_between(
+    bench: &Bench,
+    protocol: &str,
+    (v1, v2): (Replica, Replica),
+    switches: u64,
+    count: usize,
+    spawn: impl FnOnce(&mut JoinSet<()>, &Arc<AtomicBool>, &Arc<Tally>),
+) {
+    let serving = |generation: u64, revision: u64, replica: &Replica| {
+        let mut arm = crate::support::arm(revision, &[replica.address]);
+        arm["protocol"] = protocol.into();
+        Table::new("web", generation).with("stable", arm)
+    };
+    bench.put(serving(1, 1, &v1)).await;
     let (done, tally) = (Arc::new(AtomicBool::new(false)), Arc::new(Tally::default()));
     let mut clients = JoinSet::new();
     spawn(&mut clients, &done, &tally);
@@ -135,7 +190,7 @@ async fn switch_under_load(
     for switch in 2..2 + switches {
         let (old, new) = if switch % 2 == 0 { ((1, &v1), (2, &v2)) } else { ((2, &v2), (1, &v1)) };
         let before = tally.good.load(SeqCst);
-        let table = Table::new("web", switch).stable(new.0, &[new.1.address]);
+        let table = serving(switch, new.0, new.1);
         let until = crate::support::now_ms() + 30_000;
         bench.put(table.draining(old.0, crate::support::now_ms(), until)).await;
         // Nothing is in flight on the old revision soon after the acknowledgement, and every client goes on.

@@ -1,7 +1,7 @@
 //! Adds up what the edge counted and writes it as Prometheus text. Labels: target, revision, class; never a path.
 
 use meter::histogram::Histogram;
-use meter::wire::{CountRow, GuardRow, SecondRecord};
+use meter::wire::{CountRow, GuardRow, MirrorRow, SecondRecord};
 use rollout::names::Target;
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -20,6 +20,8 @@ const BOUNDS_MS: [f64; 12] = [1.0, 2.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500
 #[derive(Debug, Default)]
 pub struct Metrics {
     series: Mutex<BTreeMap<(String, u64), CountRow>>,
+    /// Copies of requests, by target and candidate.
+    mirror: Mutex<BTreeMap<(String, u64), MirrorRow>>,
     /// By target and rule.
     guard: Mutex<BTreeMap<(String, String), GuardRow>>,
 }
@@ -34,6 +36,14 @@ impl Metrics {
             series.pop_first();
         }
         drop(series);
+        let mut mirror = self.mirror.lock().expect("BUG: nobody panics with this lock");
+        for row in &record.mirror {
+            mirror.entry((row.target.clone(), row.revision)).or_default().add(row);
+        }
+        while mirror.len() > SERIES_MAX {
+            mirror.pop_first();
+        }
+        drop(mirror);
         record.guard.iter().for_each(|row| self.add_guard(row));
     }
 
@@ -67,6 +77,30 @@ impl Metrics {
             {
                 writeln!(text, "{name}{{target=\"{target}\",rule=\"{rule}\",verdict=\"{word}\"}} {count}")
                     .expect("BUG: writing to a string cannot fail");
+            }
+        }
+    }
+
+    fn mirror_text(&self, text: &mut String) {
+        let mirror = self.mirror.lock().expect("BUG: nobody panics with this lock");
+        let name = "medeclipse_mirrored_total";
+        head(
+            text,
+            name,
+            "Copies of requests to a candidate, by what its answer was beside stable's.",
+            "counter",
+        );
+        for ((target, revision), row) in mirror.iter() {
+            let same = row.compared.saturating_sub(row.status + row.body);
+            let outcomes = [
+                ("same", same),
+                ("status", row.status),
+                ("body", row.body),
+                ("unsteady", row.unsteady),
+                ("dropped", row.dropped),
+            ];
+            for (outcome, count) in outcomes {
+                line(text, name, target, *revision, &format!(",outcome=\"{outcome}\""), count);
             }
         }
     }
@@ -125,6 +159,7 @@ impl Metrics {
         for ((target, revision), row) in series.iter() {
             latency(&mut text, name, target, *revision, &row.latency);
         }
+        self.mirror_text(&mut text);
         self.guard_text(&mut text);
         text
     }
@@ -197,6 +232,23 @@ mod tests {
         let sum = metrics.guard_of(&Target::new("web", "local"), "rate");
         assert_eq!((sum.counted, sum.examples.iter().map(|of| of.at_ms).collect()), (5, vec![2, 3, 4]));
         assert_eq!(metrics.guard_of(&Target::new("web", "local"), "other"), GuardRow::default());
+    }
+
+    #[test]
+    fn copies_are_counted_by_what_they_showed() {
+        let metrics = Metrics::default();
+        let target = "web@local".to_owned();
+        let row = MirrorRow { target, revision: 2, compared: 5, status: 1, body: 1, ..MirrorRow::default() };
+        let record = SecondRecord { mirror: vec![row], ..SecondRecord::default() };
+        metrics.add(&record);
+        metrics.add(&record);
+
+        let text = metrics.text();
+
+        let name = "medeclipse_mirrored_total{target=\"web@local\",revision=\"2\",outcome=";
+        for (outcome, count) in [("same", 6), ("status", 2), ("body", 2), ("dropped", 0)] {
+            assert!(text.contains(&format!("{name}\"{outcome}\"}} {count}\n")), "{text}");
+        }
     }
 
     #[test]

@@ -138,6 +138,10 @@ fn waiting_for(state: &State, running: &Deployment, world: &World, now: Millis) 
             state.wanted_replicas(running.candidate.revision).unwrap_or(0)
         ),
         Phase::Verifying => "checks".to_owned(),
+        Phase::Mirroring => {
+            let left = running.settings.mirrored().0.saturating_sub(running.phase_clock.elapsed(now).0);
+            format!("copies of requests to be compared, for {}: {}", Millis(left), running.mirrored)
+        }
         Phase::Shifting { step } => format!("the edge to give the candidate {}", percent(running, *step)),
         Phase::Baking { step } => {
             let settings = &running.settings;

@@ -10,6 +10,7 @@ pub(crate) mod headers;
 pub(crate) mod health;
 pub(crate) mod infra;
 pub(crate) mod judge;
+pub(crate) mod mirror;
 pub(crate) mod monitor;
 pub(crate) mod rollout;
 pub(crate) mod service;

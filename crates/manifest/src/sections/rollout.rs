@@ -2,7 +2,7 @@
 //! Rules across its keys are here too: steps fit the strategy, the deadline leaves time for the bakes.
 
 use super::Absent::{Is, Means, Refused};
-use super::{Section, Shape, checks, key, monitor, text};
+use super::{Section, Shape, checks, key, mirror, monitor, text};
 use crate::error::{Kind, Mistake};
 use crate::read::{At, Fields};
 use crate::units::duration_text;
@@ -125,6 +125,12 @@ pub(crate) static ROLLOUT: Section = Section {
             Shape::Table(&monitor::MONITOR),
             Means("no such checks"),
             "Named checks asked again and again while the candidate is watched.",
+        ),
+        key(
+            "mirror",
+            Shape::Table(&mirror::MIRROR),
+            Means("nothing is copied"),
+            "Copies of requests to the candidate before any user sees it.",
         ),
         key(
             "readiness",
@@ -290,6 +296,7 @@ fn read_pace(fields: &Fields<'_>, judge: JudgeSettings) -> RolloutSettings {
         step_bake.as_ref().map_or(otherwise.step_bake, |at| at.value),
     );
     settings.judge = judge;
+    settings.mirror = fields.table("mirror").and_then(|table| mirror::read(&table));
     read_hold_back(fields, &mut settings, steps.is_some());
     // A rule about values that were refused would only confuse.
     let bake_is_sure = !fields.refused("bake", &bake);

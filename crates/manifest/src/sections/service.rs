@@ -1,7 +1,9 @@
 //! Reads `[service.NAME]`: what runs, under which addresses, with how many replicas.
 
 use super::Absent::{Is, Means, Refused};
-use super::{Section, Shape, guard, guard_keys, headers, health, infra, judge, key, later, rollout, text};
+use super::{
+    Section, Shape, guard, guard_keys, headers, health, infra, judge, key, later, mirror, rollout, text,
+};
 use crate::error::{Kind, Mistake, Span};
 use crate::infra::Container;
 use crate::read::{At, Fields};
@@ -195,6 +197,12 @@ pub(crate) static ROUTE: Section = Section {
             Means("as `rollout.connections` says"),
             "What happens to its long connections when the revision drains.",
         ),
+        key(
+            "mirror",
+            mirror::OF_ROUTE,
+            Is("\"status\""),
+            "What `rollout.mirror` compares of its answers: the status, the body too, or nothing: it is never copied.",
+        ),
     ],
 };
 
@@ -240,6 +248,9 @@ pub(crate) fn read(name: &At<String>, fields: &Fields<'_>) -> Read {
         texts.into_iter().flat_map(|at| at.value).map(|at| at.value).collect()
     };
     let (hosts, paths) = (values(hosts), values(paths));
+    if let Some(mirror) = &mut rollout.mirror {
+        mirror::read_routes(fields, &mut mirror.copies);
+    }
     rollout.connections.routes = rollout::read_route_connections(fields, &rollout.connections);
     let config = ServiceConfig {
         name: name.value.clone(),

@@ -2,6 +2,7 @@
 //! A second nobody reported is `missing`, never zero; what was not counted at all is None, never zero either.
 
 use super::counts::RouteCounts;
+use crate::mirror::MirrorCounts;
 use crate::names::{ReplicaId, Revision};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -40,6 +41,9 @@ pub struct Record {
     /// Our own requests. Never among the counts above.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub probes: Option<ProbeCounts>,
+    /// Copies of requests, before the candidate had any of its own. Never among the counts above.
+    #[serde(default, skip_serializing_if = "MirrorCounts::is_empty")]
+    pub mirror: MirrorCounts,
     /// Some of the requests that failed on the candidate, without anything that could name a person.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub failures: Vec<FailingRequest>,
@@ -117,6 +121,9 @@ impl fmt::Display for Record {
         )?;
         if let Some(probes) = self.probes {
             write!(f, "; {} of {} synthetic requests failed", probes.failed, probes.asked)?;
+        }
+        if !self.mirror.is_empty() {
+            write!(f, "; {}", self.mirror)?;
         }
         f.write_str(if self.unwell { "; stable is not well either" } else { "" })
     }

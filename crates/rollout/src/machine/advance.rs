@@ -36,6 +36,7 @@ impl State {
             Phase::Preparing => None,
             Phase::Launching => self.launching(running, world),
             Phase::Verifying => running.passed(When::Before).then_some(Event::CandidateVerified { revision }),
+            Phase::Mirroring => running.mirrored(now),
             Phase::Shifting { step } => self.shifted(running, step, world),
             Phase::Baking { step } => self.baked(running, step, now),
             Phase::Promoting => self.promoted(running, world, now),
@@ -137,6 +138,12 @@ enum BakeEnd {
 }
 
 impl Deployment {
+    /// Asked when what the copies showed does not speak against the candidate.
+    fn mirrored(&self, now: Millis) -> Option<Event> {
+        let over = self.phase_clock.elapsed(now) >= self.settings.mirrored();
+        over.then(|| Event::MirrorPassed { counts: self.mirrored.clone() })
+    }
+
     fn end_of_bake(&self, step: usize, now: Millis) -> BakeEnd {
         let settings = &self.settings;
         let watched = self.phase_clock.elapsed(now);

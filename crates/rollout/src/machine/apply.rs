@@ -10,6 +10,7 @@ use super::stopwatch::Stopwatch;
 use crate::change::{Ended, TaskId};
 use crate::event::{DeploymentKind, Event, Outcome, Requested, ReturnReason};
 use crate::judge::{Judge, Record};
+use crate::mirror::MirrorCounts;
 use crate::names::{Generation, Millis, ReplicaId, Revision, Weight};
 use crate::routes::Maintenance;
 use std::collections::BTreeSet;
@@ -69,6 +70,10 @@ impl State {
         } else if requested.of == DeploymentKind::Deploy {
             settings.look_first();
         }
+        if self.stable.is_none() || requested.of != DeploymentKind::Deploy {
+            // There is nothing to compare it with, or no time for it.
+            settings.mirror = None;
+        }
         let judge = Judge::new(&settings.judge, requested.of == DeploymentKind::Deploy);
         self.deployment = Some(Deployment {
             id,
@@ -86,6 +91,7 @@ impl State {
             held: None,
             judge,
             monitor: MonitorState::default(),
+            mirrored: MirrorCounts::default(),
             extended: false,
             launched: flips,
             routed_at: Generation::default(),
@@ -129,6 +135,7 @@ impl State {
         if let Some(deployment) = &mut self.deployment {
             deployment.judge.add(record);
             deployment.monitor.count(record);
+            deployment.mirrored.add(&record.mirror);
         } else if let Some(hot) = &mut self.hot {
             hot.judge.add(record);
         }
@@ -273,9 +280,11 @@ impl Deployment {
     fn walk(&mut self, event: &Event, at: Millis) {
         match (event, &self.phase) {
             (Event::CandidateReady { .. }, Phase::Launching) => self.enter(Phase::Verifying, at),
-            (Event::CandidateVerified { .. }, Phase::Verifying) => {
-                self.enter(Phase::Shifting { step: 0 }, at)
+            (Event::CandidateVerified { .. }, Phase::Verifying) if self.settings.mirror.is_some() => {
+                self.enter(Phase::Mirroring, at)
             }
+            (Event::CandidateVerified { .. }, Phase::Verifying)
+            | (Event::MirrorPassed { .. }, Phase::Mirroring) => self.enter(Phase::Shifting { step: 0 }, at),
             (Event::TrafficShifted { generation, weight, .. }, Phase::Shifting { step }) => {
                 let step = *step;
                 self.routed_at = *generation;
@@ -289,8 +298,9 @@ impl Deployment {
             }
             (Event::StepPromoted { now }, Phase::Baking { step }) => {
                 let step = *step;
-                self.hurry(step, *now, at);
+                self.hurry(Some(step), *now, at);
             }
+            (Event::StepPromoted { now }, Phase::Mirroring) => self.hurry(None, *now, at),
             (Event::Promoted { proven, .. }, Phase::Baking { .. }) => {
                 self.proven = *proven;
                 // The hold-back moves with the promotion.
@@ -363,14 +373,14 @@ impl Deployment {
     }
 
     /// An operator's promote ends doubt and pause as well: what is promoted must not stay stopped.
-    fn hurry(&mut self, step: usize, now: bool, at: Millis) {
+    /// No step: none has begun, and copies end without what they would show, or in spite of it.
+    fn hurry(&mut self, step: Option<usize>, now: bool, at: Millis) {
         self.held = None;
         self.resume(at);
-        let last = self.last_step();
-        self.hurried |= now || step >= last;
-        if step < last {
-            let next = if now { last } else { step + 1 };
-            self.enter(Phase::Shifting { step: next }, at);
+        let (last, next) = (self.last_step(), step.map_or(0, |step| step + 1));
+        self.hurried |= now || next > last;
+        if next <= last {
+            self.enter(Phase::Shifting { step: if now { last } else { next } }, at);
         }
     }
 

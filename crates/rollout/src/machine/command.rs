@@ -253,11 +253,11 @@ impl State {
     fn operate_promote(&self, now: bool) -> Result<Answer, Refusal> {
         let what = format!("promote {}", self.target.service);
         match self.deployment.as_ref().map(|deployment| &deployment.phase) {
-            Some(Phase::Baking { .. }) => Ok(event(Event::StepPromoted { now })),
+            Some(Phase::Baking { .. } | Phase::Mirroring) => Ok(event(Event::StepPromoted { now })),
             Some(Phase::Promoting) => Ok(Answer::Nothing),
             Some(phase) => Err(Refusal::new(
                 &what,
-                format!("the deployment is {}, and only a bake can be ended", phase.word()),
+                format!("the deployment is {}, and only a bake or mirroring can be ended", phase.word()),
                 "watch it with `medeclipse status --watch`",
             )),
             None => Err(self.nothing_runs(&what)),

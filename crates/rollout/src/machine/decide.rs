@@ -85,6 +85,10 @@ impl State {
                 moments.extend(deadline);
             }
             Phase::Preparing | Phase::Verifying | Phase::Shifting { .. } => moments.extend(deadline),
+            Phase::Mirroring => {
+                moments.extend(running.phase_clock.reaches(running.settings.mirrored()));
+                moments.extend(deadline);
+            }
             Phase::Promoting => moments.extend(proof),
             Phase::Returning { .. } => {
                 moments.extend(proof);

@@ -87,7 +87,11 @@ impl State {
             Phase::Shifting { step } | Phase::Baking { step } => step,
             Phase::Promoting => return self.replicas(),
             // Until it gets requests, what the first step needs, or what was asked for.
-            Phase::Preparing | Phase::Launching | Phase::Verifying | Phase::Returning { .. } => {
+            Phase::Preparing
+            | Phase::Launching
+            | Phase::Verifying
+            | Phase::Mirroring
+            | Phase::Returning { .. } => {
                 let first = running.settings.steps.first().copied().unwrap_or(Weight::FULL);
                 return self.replicas_before_full(running, first);
             }

@@ -4,6 +4,7 @@
 use super::decide::RETURN_PATIENCE;
 use super::state::{Deployment, Phase, State};
 use super::world::World;
+use crate::mirror::Copies;
 use crate::names::{Millis, Weight};
 use crate::plan::RolloutSettings;
 use crate::release::Placed;
@@ -45,6 +46,7 @@ impl State {
             draining: self.draining(candidate.is_some()),
             former: self.former(settings, stable.as_ref(), candidate.as_ref(), world),
             assets: settings.assets,
+            mirror: self.copies().filter(|_| candidate.is_some()),
             stable,
             candidate,
             sticky: settings.sticky.clone(),
@@ -59,6 +61,11 @@ impl State {
             in_flight: self.settings.in_flight,
             access_log: self.settings.access_log,
         })
+    }
+
+    fn copies(&self) -> Option<Copies> {
+        let running = self.deployment.as_ref().filter(|running| running.phase == Phase::Mirroring)?;
+        running.settings.mirror.as_ref().map(|mirror| mirror.copies.clone())
     }
 
     fn rollout_settings(&self) -> &RolloutSettings {
@@ -118,6 +125,7 @@ impl State {
         let settings = &running.settings;
         match &running.phase {
             Phase::Preparing | Phase::Launching | Phase::Verifying => Share::Nothing,
+            Phase::Mirroring => Share::Of(Weight::NONE),
             Phase::Shifting { step } => match settings.weight_of(*step) {
                 weight if self.may_shift(running, *step, world) => Share::Of(weight),
                 _ => published(running, world),

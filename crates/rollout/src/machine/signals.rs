@@ -5,6 +5,7 @@ use super::state::{Deployment, Lost, Phase, State};
 use super::world::World;
 use crate::event::{Event, ReturnReason, VerdictWord};
 use crate::judge::{Evidence, Verdict};
+use crate::mirror::Differing;
 use crate::names::{Millis, Revision};
 
 /// Exits within this window count towards a crash loop.
@@ -100,6 +101,9 @@ impl State {
 
     /// Returns what the judge and the named checks say: back, or hold, or that a hold is over.
     fn guarded(&self, running: &Deployment, world: &World, now: Millis) -> Option<Event> {
+        if running.phase == Phase::Mirroring {
+            return running.mirror_speaks(now);
+        }
         let steps = matches!(running.phase, Phase::Baking { .. } | Phase::Shifting { .. });
         if self.stable.is_none() || !(steps || running.phase == Phase::Promoting) {
             return None;
@@ -164,6 +168,17 @@ impl State {
 }
 
 impl Deployment {
+    /// Returns the hold that copied requests ask for, or its end: more of them came, and fewer of all differ.
+    fn mirror_speaks(&self, now: Millis) -> Option<Event> {
+        let mirror = self.settings.mirror.as_ref().filter(|mirror| mirror.differing == Differing::Hold)?;
+        let over = self.phase_clock.elapsed(now) >= mirror.during;
+        match self.mirrored.objection(mirror, over) {
+            Some(why) if self.held.is_none() => Some(Event::Held { why }),
+            None if self.held.is_some() => Some(Event::HoldEnded),
+            _ => None,
+        }
+    }
+
     /// Returns the verdict against the candidate, and why, if there is one.
     pub(crate) fn worse(&self) -> Option<(Verdict, ReturnReason)> {
         if !self.is_judged() {

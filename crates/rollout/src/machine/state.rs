@@ -5,6 +5,7 @@ use super::stopwatch::Stopwatch;
 use crate::change::TaskId;
 use crate::event::{DeploymentKind, Event, Outcome, ReturnReason};
 use crate::judge::{Evidence, Judge};
+use crate::mirror::MirrorCounts;
 use crate::names::{DeploymentId, Generation, Millis, ReplicaId, Revision, Target};
 use crate::plan::{RolloutSettings, TargetSettings, When};
 use crate::release::Placed;
@@ -92,6 +93,9 @@ pub struct Deployment {
     pub held: Option<String>,
     pub judge: Judge,
     pub monitor: MonitorState,
+    /// What became of the copies of requests.
+    #[serde(default)]
+    pub mirrored: MirrorCounts,
     /// Doubt has made the present step longer.
     pub extended: bool,
     pub launched: bool,
@@ -121,6 +125,8 @@ pub enum Phase {
     Launching,
     /// Checks ask the candidate before it gets any request.
     Verifying,
+    /// Copies of requests are sent to it, and its answers compared with stable's.
+    Mirroring,
     /// The edge is told the weight of this step.
     Shifting { step: usize },
     /// The step is watched.
@@ -138,6 +144,7 @@ impl Phase {
             Phase::Preparing => "preparing",
             Phase::Launching => "launching",
             Phase::Verifying => "verifying",
+            Phase::Mirroring => "mirroring",
             Phase::Shifting { .. } => "shifting",
             Phase::Baking { .. } => "baking",
             Phase::Promoting => "promoting",

@@ -52,6 +52,8 @@ pub struct Follow {
     exits: VecDeque<(Revision, Millis)>,
     keys: VecDeque<String>,
     served: Vec<u8>,
+    /// Copies of requests of the running deployment that were compared, and those of them answered otherwise.
+    pub copies: (u64, u64),
     /// Until when a former stable revision was promised to stay.
     pub hot_until: BTreeMap<Revision, Millis>,
     /// Revisions whose requests have been taken away for good.
@@ -87,6 +89,7 @@ impl Follow {
                 self.phase = Clock::start(at);
                 (self.paused, self.held, self.silent) = (false, false, 0);
                 self.turned_at = Generation::default();
+                self.copies = (0, 0);
                 self.passed.clear();
                 self.exits.retain(|(revision, _)| *revision != requested.candidate.revision);
                 self.keys.push_back(requested.key.clone());
@@ -96,7 +99,7 @@ impl Follow {
             Event::Resumed => self.paused = false,
             Event::Held { .. } => self.held |= !ending && before.deployment.is_some(),
             Event::HoldEnded => self.held = false,
-            Event::StepPromoted { .. } if is_baking(before) => (self.paused, self.held) = (false, false),
+            Event::StepPromoted { .. } if is_promotable(before) => (self.paused, self.held) = (false, false),
             Event::ReturnStarted { .. } | Event::Aborted { .. } => (self.paused, self.held) = (false, false),
             Event::HookRan { hook, .. } if ending => {
                 self.passed.insert(hook.clone());
@@ -115,6 +118,9 @@ impl Follow {
             Event::ReplicaLost { revision, .. } => self.exits.push_back((*revision, at)),
             Event::EvidenceAdded { record } => {
                 self.silent = if record.missing { self.silent + 1 } else { 0 };
+                let mirror = &record.mirror;
+                self.copies.0 += mirror.compared;
+                self.copies.1 += mirror.status + mirror.body;
             }
             Event::RevisionRetired { revision } => drop(self.hot_until.remove(revision)),
             Event::DeploymentFinished { outcome, .. } => self.finish(*outcome, at, before),
@@ -161,8 +167,12 @@ impl Follow {
     }
 }
 
-fn is_baking(state: &State) -> bool {
-    state.deployment.as_ref().is_some_and(|running| matches!(running.phase, Phase::Baking { .. }))
+/// Tells whether an operator may end what goes on.
+fn is_promotable(state: &State) -> bool {
+    state
+        .deployment
+        .as_ref()
+        .is_some_and(|running| matches!(running.phase, Phase::Baking { .. } | Phase::Mirroring))
 }
 
 /// Returns where a deployment is: its phase and step. That traffic has come back is no new phase.
@@ -172,9 +182,10 @@ pub fn stage(state: &State) -> Option<(u8, usize)> {
         Phase::Preparing => (0, 0),
         Phase::Launching => (1, 0),
         Phase::Verifying => (2, 0),
-        Phase::Shifting { step } => (3, step),
-        Phase::Baking { step } => (4, step),
-        Phase::Promoting => (5, 0),
-        Phase::Returning { .. } => (6, 0),
+        Phase::Mirroring => (3, 0),
+        Phase::Shifting { step } => (4, step),
+        Phase::Baking { step } => (5, step),
+        Phase::Promoting => (6, 0),
+        Phase::Returning { .. } => (7, 0),
     })
 }

@@ -3,6 +3,7 @@
 
 pub mod bad_release;
 pub mod carries;
+pub mod copies;
 pub mod empty_route;
 pub mod follow;
 pub mod generation;
@@ -30,7 +31,7 @@ pub struct Violation {
 }
 
 /// All promises, by the name a violation is reported under.
-pub const NAMES: [&str; 20] = [
+pub const NAMES: [&str; 21] = [
     empty_route::NAME,
     gone_replica::NAME,
     two_writers::NAME,
@@ -48,6 +49,7 @@ pub const NAMES: [&str; 20] = [
     overdue::NAME,
     woken::NAME,
     taken_back::NAME,
+    copies::NAME,
     "what_was_served_can_be_returned_to",
     "damage_is_found",
     "core_does_not_panic",

@@ -103,6 +103,7 @@ impl World {
                 phase > proof(start).plus(if hook { HOOK_WITHIN } else { Millis(0) })
             }
             Phase::Launching if phase > start.plus(SLACK) => true,
+            Phase::Mirroring if !follow.held && phase > running.settings.mirrored().plus(SLACK) => true,
             _ => follow.deployment.elapsed(now) > running.settings.deadline.plus(SLACK),
         }
     }

@@ -5,6 +5,7 @@ use crate::checkers::Ledger;
 use crate::world::World;
 use rollout::event::{DeploymentKind, Event, ReturnReason};
 use rollout::machine::{Deployment, Phase, State};
+use rollout::mirror::Differing;
 use rollout::names::Millis;
 use rollout::plan::When;
 
@@ -16,6 +17,7 @@ pub fn check(world: &World, event: &Event, at: Millis) -> Option<String> {
     asked_twice(ledger, event)
         .or_else(|| moves_while_still(ledger, event))
         .or_else(|| not_passed(ledger, event))
+        .or_else(|| differs(ledger, event))
         .or_else(|| too_early(world, event, at))
         .or_else(|| shown_otherwise(world, event, at))
 }
@@ -45,6 +47,7 @@ fn moves_while_still(ledger: &Ledger, event: &Event) -> Option<String> {
         Event::CandidateLaunched { .. }
             | Event::CandidateReady { .. }
             | Event::CandidateVerified { .. }
+            | Event::MirrorPassed { .. }
             | Event::BakeExtended { .. }
             | Event::BakePassed { .. }
             | Event::Promoted { .. }
@@ -75,6 +78,20 @@ fn not_passed(ledger: &Ledger, event: &Event) -> Option<String> {
     Some(format!("{event}, and {open} has not passed"))
 }
 
+/// Copies that were answered otherwise are held, and pass by an operator's word alone.
+fn differs(ledger: &Ledger, event: &Event) -> Option<String> {
+    let Event::MirrorPassed { counts } = event else { return None };
+    let mirror = ledger.told.deployment.as_ref()?.settings.mirror.as_ref()?;
+    let most = mirror.tolerated * counts.compared as f64;
+    let holds = mirror.differing == Differing::Hold;
+    if holds && (counts.status + counts.body) as f64 > most {
+        return Some(format!("{event}, and went on"));
+    }
+    let told = (counts.compared, counts.status + counts.body);
+    let counted = ledger.follow.copies;
+    (told != counted).then(|| format!("{event}, and {counted:?} were counted"))
+}
+
 fn checks(running: &Deployment, when: When) -> Vec<rollout::change::TaskId> {
     let judged = running.of == DeploymentKind::Deploy;
     let mine = running.settings.checks.iter().filter(|check| judged && check.when == when);
@@ -92,6 +109,9 @@ fn too_early(world: &World, event: &Event, at: Millis) -> Option<String> {
     let (took, least) = match (event, &running.phase) {
         (Event::BakePassed { .. } | Event::Promoted { .. }, Phase::Baking { step }) => {
             (follow.phase.elapsed(at), least_bake(told, running, *step)?)
+        }
+        (Event::MirrorPassed { .. }, Phase::Mirroring) => {
+            (follow.phase.elapsed(at), running.settings.mirror.as_ref()?.during)
         }
         (Event::ReturnStarted { why: ReturnReason::DeadlinePassed { .. } }, _) => {
             (follow.deployment.elapsed(at), running.settings.deadline)

@@ -1,7 +1,7 @@
 //! Lets what engines have sent meet the world: late, twice, lost on the way back, refused; checked where it takes effect.
 
 use super::{Body, Coming, Faults, Message, Reply, World};
-use crate::checkers::{carries, empty_route, generation, gone_replica, keep_hot, surge, taken_back};
+use crate::checkers::{carries, copies, empty_route, generation, gone_replica, keep_hot, surge, taken_back};
 use drivers::platform::PlatformError;
 use rollout::change::{Change, Ended, TaskId};
 use rollout::names::{Generation, Millis};
@@ -132,6 +132,7 @@ impl World {
         self.fail(empty_route::NAME, empty_route::check(routes.as_ref(), &self.ledger.told));
         self.fail(gone_replica::NAME, gone_replica::accepted(self, routes.as_ref()));
         self.fail(carries::NAME, carries::check(self.edge.table.as_ref(), routes.as_ref(), at, claimed));
+        self.fail(copies::NAME, copies::check(&self.ledger, routes.as_ref()));
         if self.now > self.ledger.forgetful_until {
             self.fail(taken_back::NAME, taken_back::check(&self.ledger, self.edge.routes(), routes.as_ref()));
         }

@@ -1,6 +1,7 @@
 //! Lists the rollouts that lives are made of: eight manifests, short enough that a life has many.
 
 use rollout::machine::DeployIntent;
+use rollout::mirror::{Copies, Differing, Mirror};
 use rollout::names::{Label, Millis, Release, Weight};
 use rollout::plan::{
     Ask, Check, Hooks, Monitor, MonitorAsk, MonitorCheck, Probes, RolloutSettings, Strategy, TargetSettings,
@@ -35,6 +36,7 @@ pub fn plan(number: u32) -> RolloutSettings {
         3 => {
             settings.hooks = Hooks { before_deploy: Vec::new(), after_deploy: command("./after") };
             settings.checks = vec![check("page", When::After, Ask::Url("/".to_owned()))];
+            settings.mirror = Some(mirror());
         }
         4 => settings.monitor = Some(monitor()),
         5 => settings.unproven = Unproven::Hold,
@@ -88,6 +90,11 @@ fn command(program: &str) -> Vec<String> {
 
 fn check(name: &str, when: When, ask: Ask) -> Check {
     Check { name: name.to_owned(), when, deadline: Millis::seconds(8), ask }
+}
+
+fn mirror() -> Mirror {
+    let copies = Copies { share: Weight::FULL, bodies: Vec::new(), never: Vec::new() };
+    Mirror { copies, during: Millis::seconds(2), differing: Differing::Hold, tolerated: 0.05 }
 }
 
 fn monitor() -> Monitor {

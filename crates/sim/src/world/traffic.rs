@@ -4,6 +4,7 @@ use super::{ENGINES, World};
 use crate::checkers::gone_replica;
 use rollout::judge::{ClientErrorCounts, ClientErrors, ProbeCounts, Record, Slow};
 use rollout::machine::{Fact, MonitorAnswer, MonitorRound};
+use rollout::mirror::{Copies, MirrorCounts};
 use rollout::names::Revision;
 use rollout::plan::MonitorAsk;
 use rollout::routes::Arm;
@@ -22,6 +23,15 @@ struct Counted {
     requests: u64,
     errors: u64,
     not_found: u64,
+    copies: Copied,
+}
+
+/// What became of the requests that were copied to it.
+#[derive(Debug, Clone, Copy, Default)]
+struct Copied {
+    compared: u64,
+    status: u64,
+    dropped: u64,
 }
 
 impl World {
@@ -68,10 +78,24 @@ impl World {
             counted.insert(arm.revision, self.answers(arm, requests - of_candidate));
         }
         if let Some(candidate) = &table.routes.candidate {
-            counted.insert(candidate.arm.revision, self.answers(&candidate.arm, of_candidate));
+            let mut answers = self.answers(&candidate.arm, of_candidate);
+            if let Some(copies) = &table.routes.mirror {
+                answers.copies = self.copied(&candidate.arm, requests, copies);
+            }
+            counted.insert(candidate.arm.revision, answers);
         }
         self.edge.table = Some(table);
         counted
+    }
+
+    /// Copies requests to a candidate. While both versions share a fault, stable says nothing to compare with.
+    fn copied(&mut self, arm: &Arm, requests: u64, copies: &Copies) -> Copied {
+        let copied = requests * u64::from(copies.share.percent()) / 100;
+        if self.is_before(self.faults.shared_until) {
+            return Copied { dropped: copied, ..Copied::default() };
+        }
+        let status = self.answers(arm, copied).errors;
+        Copied { compared: copied, status, dropped: 0 }
     }
 
     fn answers(&mut self, arm: &Arm, requests: u64) -> Counted {
@@ -90,7 +114,8 @@ impl World {
         *owed += requests as f64 * share(failing);
         let errors = (*owed as u64).min(requests);
         *owed -= errors as f64;
-        Counted { requests, errors, not_found: (requests as f64 * share(not_found)) as u64 }
+        let not_found = (requests as f64 * share(not_found)) as u64;
+        Counted { requests, errors, not_found, copies: Copied::default() }
     }
 
     fn record(&self, engine: usize, counted: &BTreeMap<Revision, Counted>) -> Record {
@@ -120,6 +145,7 @@ impl World {
             not_found: counted.not_found,
             ..ClientErrorCounts::default()
         };
+        let Copied { compared, status, dropped } = candidate.copies;
         let probes = state.deployment.as_ref().and_then(|running| running.wants_probes());
         Record {
             second,
@@ -130,6 +156,7 @@ impl World {
             stable_errors: beside.errors,
             slow: state.judge().and_then(|judge| judge.slow_from()).map(|_| Slow::default()),
             client_errors: Some(ClientErrors { candidate: clients(candidate), stable: clients(beside) }),
+            mirror: MirrorCounts { compared, status, dropped, ..MirrorCounts::default() },
             probes: probes.map(|_| ProbeCounts { asked: 1, failed: u64::from(candidate.errors > 0) }),
             ..Record::default()
         }

@@ -37,6 +37,9 @@ type Body = BoxBody<Bytes, std::io::Error>;
 /// | `/short` | promises 100 bytes and sends 10 |
 /// | `/echo` | sends the body back frame by frame, trailers too |
 /// | `/on/NAME/path` | does what `/path` says when this is its name, else describes the request |
+/// | `/plain` | answers `plain`, whoever asks |
+/// | `/name` | answers its name |
+/// | `/count` | answers how many requests have reached it |
 /// | `/flood` | sends 64 MiB, and counts what it has sent |
 /// | others | answers a JSON description of the request |
 pub struct Replica {
@@ -197,6 +200,9 @@ async fn answer(mut request: Request<Incoming>, shared: &Shared) -> Result<Respo
         "/grpc-open" => return Ok(grpc_open(gate)),
         grpc if grpc.starts_with("/grpc") => return Ok(grpc_answer(grpc)),
         "/echo" => return Ok(Response::new(request.into_body().map_err(std::io::Error::other).boxed())),
+        "/plain" => return Ok(Response::new(full("plain".to_owned()))),
+        "/name" => return Ok(Response::new(full(shared.name.clone()))),
+        "/count" => return Ok(Response::new(full(shared.requests.load(SeqCst).to_string()))),
         "/flood" => return Ok(flood(shared)),
         "/late" => return Ok(late(gate)),
         "/short" => return Ok(short()),

@@ -5,11 +5,12 @@ use super::sim::Sim;
 use crate::change::Ended;
 use crate::event::{Event, Outcome};
 use crate::machine::OperatorCommand;
+use crate::mirror::Differing;
 use crate::names::Millis;
 use std::collections::BTreeSet;
 
 /// Every kind of event there is. A new one is missing here until a simulation makes it happen.
-const KINDS: [&str; 36] = [
+const KINDS: [&str; 37] = [
     "aborted",
     "bake_extended",
     "bake_passed",
@@ -32,6 +33,7 @@ const KINDS: [&str; 36] = [
     "lease_taken",
     "maintenance_changed",
     "migration_expanded",
+    "mirror_passed",
     "paused",
     "promoted",
     "release_stored",
@@ -59,7 +61,9 @@ fn eventful() -> Sim {
         deadline: Millis::seconds(30),
         ask: crate::plan::Ask::Url("/".to_owned()),
     }];
+    sim.plan.mirror = Some(super::mirroring::mirror(Differing::Hold));
     sim.ship("v2");
+    sim.plan.mirror = None;
     sim.append(Event::ClockStepped { by_ms: 1500 });
     sim.command(OperatorCommand::Maintenance { hold: Some(Millis(0)) }).unwrap();
     sim.command(OperatorCommand::Scale { replicas: Some(3) }).unwrap();

@@ -6,6 +6,7 @@ mod coverage;
 mod facts_table;
 mod holding;
 mod keeping;
+mod mirroring;
 mod nonsense;
 mod operating;
 mod outside;

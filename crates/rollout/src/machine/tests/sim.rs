@@ -10,6 +10,7 @@ use crate::machine::{
     Answer, DeployIntent, Fact, KnownKey, MonitorAnswer, MonitorRound, OperatorCommand, Phase, Refusal,
     State, WantedTask, World,
 };
+use crate::mirror::MirrorCounts;
 use crate::names::{DeploymentId, Label, Millis, Release, Revision, Target, Weight};
 use crate::plan::{RolloutSettings, Strategy, TargetSettings};
 use crate::release::{Health, ReleaseSpec};
@@ -356,12 +357,24 @@ impl Sim {
             slow: self.slow(candidate, of(candidate).0, stable, of(stable).0),
             client_errors: self.client_errors(candidate, of(candidate).0, stable, of(stable).0),
             probes: Some(ProbeCounts { asked: self.probes, failed: 0 }).filter(|_| self.probes > 0),
+            mirror: self.mirrored(candidate),
             ..Record::default()
         };
         let record = if record.missing { Record::missing(self.second) } else { record };
         if let Some(event) = self.state.decide(&Fact::Sample(Box::new(record)), self.now) {
             self.append(event);
         }
+    }
+
+    /// Returns what copies show: where requests of the candidate fail by script, its answers are others than stable's.
+    fn mirrored(&self, candidate: Option<Revision>) -> MirrorCounts {
+        let Some(copies) = self.edge.table.as_ref().and_then(|table| table.mirror.as_ref()) else {
+            return MirrorCounts::default();
+        };
+        let compared = self.requests_per_second * u64::from(copies.share.percent()) / 100;
+        let differing = self.script(&self.scripts.errors, candidate).unwrap_or(0.0);
+        let status = (differing * compared as f64).round() as u64;
+        MirrorCounts { compared, status, ..MirrorCounts::default() }
     }
 
     fn script(&self, scripts: &BTreeMap<String, f64>, revision: Option<Revision>) -> Option<f64> {
