@@ -312,7 +312,7 @@ fn a_plan_is_held_to_the_same_rules() {
                 { "address": "aws_db_instance.main", "provider_config_key": "aws", "expressions": { "kms_key_id": { "references": ["aws_kms_key.a.arn", "aws_kms_key.a"] } } },
             ] } },
     });
-    let root = from_plan(&plan, "plan.json").unwrap();
+    let root = from_plan(&plan, "plan.json", "").unwrap();
     let policy = Policy::strict();
 
     let report = check(
@@ -335,7 +335,56 @@ fn a_plan_is_held_to_the_same_rules() {
         !found.iter().any(|line| line.contains("a key of its own in `kms_key_id`")),
         "the key is known after the apply"
     );
-    assert_eq!(from_plan(&serde_json::json!({}), "plan.json").map(|_| ()), None);
+    assert_eq!(from_plan(&serde_json::json!({}), "plan.json", "").map(|_| ()), None);
+}
+
+/// What a real plan looks like: names are known and references are not, keys are known only after the apply, absent blocks are empty lists.
+#[test]
+fn what_a_plan_does_not_know_yet_is_taken_from_its_configuration() {
+    let managed = |kind: &str, values: serde_json::Value| serde_json::json!({ "address": format!("{kind}.main"), "mode": "managed", "type": kind, "name": "main", "values": values });
+    let written = |kind: &str, expressions: serde_json::Value| serde_json::json!({ "address": format!("{kind}.main"), "provider_config_key": "aws", "expressions": expressions });
+    let to = |what: &str| serde_json::json!({ "references": [what, what.rsplit_once('.').unwrap().0] });
+    let plan = |lock: serde_json::Value| {
+        serde_json::json!({
+            "terraform_version": "1.11.4",
+            "planned_values": { "root_module": { "resources": [
+                managed("aws_ecs_cluster", serde_json::json!({ "configuration": [{ "managed_storage_configuration": [{ "kms_key_id": null }] }] })),
+                managed("aws_backup_vault", serde_json::json!({ "name": "clinic" })),
+                managed("aws_backup_vault_lock_configuration", serde_json::json!({ "backup_vault_name": "clinic", "min_retention_days": 35 })),
+                managed("aws_cloudfront_distribution", serde_json::json!({ "logging_config": [] })),
+                managed("aws_ecs_task_definition", serde_json::json!({ "family": "web" })),
+            ] } },
+            "configuration": { "root_module": { "resources": [
+                written("aws_ecs_cluster", serde_json::json!({ "configuration": [{ "managed_storage_configuration":
+                    [{ "fargate_ephemeral_storage_kms_key_id": to("aws_kms_key.tasks.arn") }] }] })),
+                written("aws_backup_vault", serde_json::json!({ "kms_key_arn": to("aws_kms_key.backup.arn") })),
+                written("aws_backup_vault_lock_configuration", serde_json::json!({ "backup_vault_name": lock })),
+                written("aws_ecs_task_definition", serde_json::json!({ "container_definitions": to("var.image") })),
+            ] } },
+        })
+    };
+    let told = |plan: &serde_json::Value, environment: &str| {
+        let root = from_plan(plan, "plan.json", environment).unwrap();
+        let policy = Policy::strict();
+        open(&check(
+            &Input { roots: &[root], policy: &policy, today: TODAY },
+            &Default::default(),
+            Schemas::shared(),
+            &[],
+        ))
+    };
+    let about = |found: &[String], what: &str| found.iter().any(|line| line.contains(what));
+
+    let found = told(&plan(to("aws_backup_vault.main.name")), "");
+    for untrue in
+        ["disks of tasks", "locked for 35 days", "logs whole URIs", "runs as", "log group that is made"]
+    {
+        assert!(!about(&found, untrue), "{untrue}: {found:#?}");
+    }
+    // Of another vault it is no lock; and staging needs none.
+    let other = plan(to("aws_backup_vault.other.name"));
+    assert!(about(&told(&other, ""), "locked for 35 days"));
+    assert!(!about(&told(&other, "staging"), "locked for 35 days"));
 }
 
 #[test]

@@ -20,7 +20,7 @@ pub use rego::{PolicyFile, RegoError, evaluate, seen};
 pub use report::{Language, html, json, markdown};
 pub use rules::{RULES, Rule, Stage};
 
-use crate::config::{Resource, Root};
+use crate::config::{Resource, Root, Value};
 use crate::finding::{Place, Severity};
 use crate::schema::{self, Schemas};
 use crate::tree::Tree;
@@ -132,6 +132,19 @@ impl Seen {
             false => self.breaks(resource, attribute, format!("not so: {said}"), instead),
         }
     }
+}
+
+/// Returns the containers of a task definition. A plan may not know them before the apply: then there is a note instead of judgement.
+fn containers<'r>(root: &Root, task: &'r Resource, seen: &mut Seen) -> Vec<&'r Value> {
+    let definitions = task.get("container_definitions");
+    if root.planned && matches!(definitions, Some(Value::Refers(_) | Value::Unknown(_))) {
+        seen.note(format!(
+            "{}: its containers are known only after the apply; check the folder",
+            task.address
+        ));
+        return Vec::new();
+    }
+    definitions.map(Value::elements).unwrap_or_default()
 }
 
 /// Looks at everything. `tree` is held against the schemas; it is empty for a plan.

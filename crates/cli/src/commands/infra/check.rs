@@ -15,11 +15,11 @@ use std::path::{Path, PathBuf};
 /// Check a folder of Terraform, or a plan, against the rules that protect patients' data.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples: medeclipse infra check infrastructure --report compliance\n          terraform show -json plan > plan.json && medeclipse infra check plan.json\n\n\
+    after_help = "Examples: medeclipse infra check infrastructure --report compliance\n          terraform show -json plan > plan.json && medeclipse --env staging infra check plan.json\n\n\
                   Exit codes: 0 clean, 1 findings, 2 could not check."
 )]
 pub struct Args {
-    /// A folder, or the output of `terraform show -json`.
+    /// A folder, or the output of `terraform show -json`; `--env` says of which environment a plan is.
     #[arg(default_value = "infrastructure")]
     path: PathBuf,
     /// Write report.json, report.html, report.md, rapport.html and rapport.md to this folder.
@@ -39,7 +39,7 @@ pub fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let named = plan.iter().flat_map(|plan| plan.rego.iter().map(|folder| beside(&context.manifest, folder)));
     let policies = policies(args.rego.iter().cloned().chain(named))?;
     let waivers = plan.map(|plan| plan.waivers).unwrap_or_default();
-    let (roots, tree) = read(&args.path)?;
+    let (roots, tree) = read(&args.path, &context.environment)?;
     let today = crate::units::date_time(crate::units::now());
     let input = Input { roots: &roots, policy: &policy, today: &today[..10] };
     let mut report = check(&input, &tree, Schemas::shared(), &waivers);
@@ -84,7 +84,7 @@ fn policies(folders: impl Iterator<Item = PathBuf>) -> Result<Vec<PolicyFile>, F
     Ok(found)
 }
 
-fn read(path: &Path) -> Result<(Vec<Root>, Tree), Failure> {
+fn read(path: &Path, environment: &str) -> Result<(Vec<Root>, Tree), Failure> {
     if path.is_dir() {
         let tree = disk::walk(path, |name| name.ends_with(".tf"))?;
         if tree.is_empty() {
@@ -101,7 +101,7 @@ fn read(path: &Path) -> Result<(Vec<Root>, Tree), Failure> {
     }
     let text = std::fs::read_to_string(path).map_err(|error| disk::unreadable(path, error))?;
     let document = serde_json::from_str(&text).map_err(|error| disk::unreadable(path, error))?;
-    let root = from_plan(&document, &path.display().to_string()).ok_or_else(|| {
+    let root = from_plan(&document, &path.display().to_string(), environment).ok_or_else(|| {
         disk::unreadable(path, "it is no plan")
             .then("make one: `terraform plan -out plan && terraform show -json plan > plan.json`")
     })?;
