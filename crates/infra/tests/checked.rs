@@ -7,6 +7,7 @@ use infra::check::{Input, Policy, RULES, Report, Stage, Verdict, check};
 use infra::config::{from_plan, from_tree};
 use infra::render::Files;
 use infra::schema::Schemas;
+use infra::waiver::Waivers;
 use support::{ENVIRONMENTS, files, plan, tree};
 
 const TODAY: &str = "2026-11-28";
@@ -20,7 +21,7 @@ fn report(files: &Files, schemas: &Schemas) -> Report {
     // What cannot be read is for the schema check to tell.
     let roots = from_tree(&tree).unwrap_or_default();
     let policy = Policy::of(&plan());
-    check(&Input { roots: &roots, policy: &policy, today: TODAY }, &tree, schemas, &[])
+    check(&Input { roots: &roots, policy: &policy, today: TODAY }, &tree, schemas, &Waivers::default())
 }
 
 fn open(report: &Report) -> Vec<String> {
@@ -319,7 +320,7 @@ fn a_plan_is_held_to_the_same_rules() {
         &Input { roots: &[root], policy: &policy, today: TODAY },
         &Default::default(),
         Schemas::shared(),
-        &[],
+        &Waivers::default(),
     );
 
     let found = open(&report);
@@ -370,7 +371,7 @@ fn what_a_plan_does_not_know_yet_is_taken_from_its_configuration() {
             &Input { roots: &[root], policy: &policy, today: TODAY },
             &Default::default(),
             Schemas::shared(),
-            &[],
+            &Waivers::default(),
         ))
     };
     let about = |found: &[String], what: &str| found.iter().any(|line| line.contains(what));
@@ -395,20 +396,13 @@ fn a_waiver_covers_its_rule_until_its_day_and_then_is_a_finding() {
     let tree = tree(&files);
     let roots = from_tree(&tree).unwrap();
     let policy = Policy::of(&plan());
-    let waiver = |until: &str| manifest::infra::Waiver {
-        rule: "R-14".to_owned(),
-        path: Some("terraform.tf".to_owned()),
-        reason: "the runner is older".to_owned(),
-        by: "ops".to_owned(),
-        until: until.to_owned(),
-    };
+    let input = Input { roots: &roots, policy: &policy, today: TODAY };
     let look = |until: &str| {
-        check(
-            &Input { roots: &roots, policy: &policy, today: TODAY },
-            &tree,
-            Schemas::shared(),
-            &[waiver(until)],
-        )
+        let manifest = format!(
+            "[[waiver]]\nrule = \"R-14\"\npath = \"infrastructure/production/aws/terraform.tf\"\nreason = \"the runner is older\"\nby = \"ops\"\nuntil = \"{until}\"\n"
+        );
+        let waivers = Waivers::beside(&tree, TODAY, "infrastructure", Some(("medeclipse.toml", &manifest)));
+        check(&input, &tree, Schemas::shared(), &waivers)
     };
 
     assert_eq!(open(&look("2027-01-01")), Vec::<String>::new());

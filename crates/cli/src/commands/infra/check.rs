@@ -10,6 +10,7 @@ use infra::check::{
 use infra::config::{Root, from_plan, from_tree};
 use infra::schema::Schemas;
 use infra::tree::Tree;
+use infra::waiver::Waivers;
 use std::path::{Path, PathBuf};
 
 /// Check a folder of Terraform, or a plan, against the rules that protect patients' data.
@@ -38,10 +39,18 @@ pub fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let policy = plan.as_ref().map_or_else(Policy::strict, Policy::of);
     let named = plan.iter().flat_map(|plan| plan.rego.iter().map(|folder| beside(&context.manifest, folder)));
     let policies = policies(args.rego.iter().cloned().chain(named))?;
-    let waivers = plan.map(|plan| plan.waivers).unwrap_or_default();
     let (roots, tree) = read(&args.path, &context.environment)?;
-    let today = crate::units::date_time(crate::units::now());
-    let input = Input { roots: &roots, policy: &policy, today: &today[..10] };
+    let today = &crate::units::date_time(crate::units::now())[..10];
+    let input = Input { roots: &roots, policy: &policy, today };
+    let manifest = context.manifest.display().to_string();
+    let text = plan.map(|_| std::fs::read_to_string(&context.manifest)).transpose();
+    let text = text.map_err(|error| disk::unreadable(&context.manifest, error))?;
+    let waivers = Waivers::beside(
+        &tree,
+        today,
+        &seen_from(&context.manifest, &args.path),
+        text.as_deref().map(|text| (manifest.as_str(), text)),
+    );
     let mut report = check(&input, &tree, Schemas::shared(), &waivers);
     if !policies.is_empty() {
         let outcome = evaluate(&policies, &input, &waivers).map_err(|error| {
@@ -66,15 +75,27 @@ fn beside(manifest: &Path, folder: &str) -> PathBuf {
     manifest.parent().unwrap_or(Path::new("")).join(folder)
 }
 
+/// Where a folder lies as the manifest sees it; by its own name where it lies elsewhere, and so does a plan.
+fn seen_from(manifest: &Path, folder: &Path) -> String {
+    let real = |path: &Path| path.canonicalize().ok();
+    let home = real(manifest).and_then(|path| path.parent().map(Path::to_owned));
+    let below =
+        home.zip(real(folder)).and_then(|(home, folder)| Some(folder.strip_prefix(home).ok()?.to_owned()));
+    match folder.is_dir() {
+        true => below.unwrap_or_else(|| folder.to_owned()).display().to_string(),
+        false => String::new(),
+    }
+}
+
 /// Reads the policies below some folders; their own tests are left out.
 fn policies(folders: impl Iterator<Item = PathBuf>) -> Result<Vec<PolicyFile>, Failure> {
     let mut found = Vec::new();
     for folder in folders {
         let wanted = |name: &str| name.ends_with(".rego") && !name.ends_with("_test.rego");
-        let tree = disk::walk(&folder, wanted)?;
+        let next = "put rules in Rego there, or take the folder out of `compliance.rego` or --rego";
+        let tree = disk::walk(&folder, wanted).map_err(|failure| failure.then(next))?;
         if tree.is_empty() {
-            return Err(disk::unreadable(&folder, "there is no .rego file below it")
-                .then("name a folder with rules in Rego"));
+            return Err(disk::unreadable(&folder, "there is no .rego file below it").then(next));
         }
         found.extend(tree.into_iter().map(|(path, bytes)| PolicyFile {
             path: folder.join(path).display().to_string(),
