@@ -265,6 +265,7 @@ def checked(program, name, folder, plan):
     told = sorted({f"{it['rule']} {it['address']}: {it['what']}" for rule in rules for it in rule["findings"]})
     verdicts = [rule["verdict"] for rule in rules]
     holds("infra check on terraform's own plan: " + ", ".join(f"{verdicts.count(it)} {it}" for it in sorted(set(verdicts))), told == TOLD, told)
+    say(f"     the one: {TOLD[0]}, as the copy has no deployment_configuration")
 
 
 def environment(program, providers, name, plan_only, work):
