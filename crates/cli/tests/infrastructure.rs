@@ -82,6 +82,40 @@ fn what_is_rendered_is_checked_clean_and_a_spoiled_file_is_found_with_its_line()
 }
 
 #[test]
+fn a_waiver_names_a_file_as_the_manifest_sees_it_wherever_check_is_called() {
+    let folder = tempfile::tempdir().unwrap();
+    render(folder.path(), &[]);
+    let file = folder.path().join("out/production/aws/data.tf");
+    let text = std::fs::read_to_string(&file).unwrap();
+    std::fs::write(&file, text.replace("storage_encrypted     = true", "storage_encrypted     = false"))
+        .unwrap();
+    let reference = std::fs::read_to_string(MANIFEST).unwrap().replace("\"policies/\"", "");
+    let check = |path: &str, until: &str, called_in: &str| {
+        let waiver = format!(
+            "\n[[waiver]]\nrule = \"R-04\"\npath = \"{path}\"\nreason = \"moved next week\"\nby = \"ops\"\nuntil = \"{until}\"\n"
+        );
+        let manifest = folder.path().join("medeclipse.toml");
+        std::fs::write(&manifest, format!("{reference}{waiver}")).unwrap();
+        let infrastructure = folder.path().join("out");
+        let words =
+            ["--manifest", manifest.to_str().unwrap(), "infra", "check", infrastructure.to_str().unwrap()];
+        let output = run(&folder.path().join(called_in), &words);
+        (output.status.code(), String::from_utf8(output.stdout).unwrap())
+    };
+
+    for called_in in ["", "out/production"] {
+        let (code, said) = check("out/production/aws/*.tf", "2999-12-31", called_in);
+        assert_eq!(code, Some(0), "{said}");
+        assert!(said.contains("1 waived"), "{said}");
+    }
+    let (code, said) = check("data.tf", "2999-12-31", "");
+    assert_eq!(code, Some(1), "a file of another folder is another file: {said}");
+    let (code, said) = check("out/production/aws/*.tf", "2001-12-31", "");
+    assert_eq!(code, Some(1));
+    assert!(said.contains("R-04 critical") && said.contains("waiver/expired"), "{said}");
+}
+
+#[test]
 fn a_change_of_the_manifest_is_told_with_what_it_costs() {
     let folder = tempfile::tempdir().unwrap();
     let text = std::fs::read_to_string(MANIFEST).unwrap();

@@ -7,6 +7,7 @@ use infra::check::{Input, Policy, RULES, Report, Stage, Verdict, check};
 use infra::config::{from_plan, from_tree};
 use infra::render::Files;
 use infra::schema::Schemas;
+use infra::waiver::Waivers;
 use support::{ENVIRONMENTS, files, plan, tree};
 
 const TODAY: &str = "2026-11-28";
@@ -20,7 +21,7 @@ fn report(files: &Files, schemas: &Schemas) -> Report {
     // What cannot be read is for the schema check to tell.
     let roots = from_tree(&tree).unwrap_or_default();
     let policy = Policy::of(&plan());
-    check(&Input { roots: &roots, policy: &policy, today: TODAY }, &tree, schemas, &[])
+    check(&Input { roots: &roots, policy: &policy, today: TODAY }, &tree, schemas, &Waivers::default())
 }
 
 fn open(report: &Report) -> Vec<String> {
@@ -312,14 +313,14 @@ fn a_plan_is_held_to_the_same_rules() {
                 { "address": "aws_db_instance.main", "provider_config_key": "aws", "expressions": { "kms_key_id": { "references": ["aws_kms_key.a.arn", "aws_kms_key.a"] } } },
             ] } },
     });
-    let root = from_plan(&plan, "plan.json").unwrap();
+    let root = from_plan(&plan, "plan.json", "").unwrap();
     let policy = Policy::strict();
 
     let report = check(
         &Input { roots: &[root], policy: &policy, today: TODAY },
         &Default::default(),
         Schemas::shared(),
-        &[],
+        &Waivers::default(),
     );
 
     let found = open(&report);
@@ -335,7 +336,56 @@ fn a_plan_is_held_to_the_same_rules() {
         !found.iter().any(|line| line.contains("a key of its own in `kms_key_id`")),
         "the key is known after the apply"
     );
-    assert_eq!(from_plan(&serde_json::json!({}), "plan.json").map(|_| ()), None);
+    assert_eq!(from_plan(&serde_json::json!({}), "plan.json", "").map(|_| ()), None);
+}
+
+/// What a real plan looks like: names are known and references are not, keys are known only after the apply, absent blocks are empty lists.
+#[test]
+fn what_a_plan_does_not_know_yet_is_taken_from_its_configuration() {
+    let managed = |kind: &str, values: serde_json::Value| serde_json::json!({ "address": format!("{kind}.main"), "mode": "managed", "type": kind, "name": "main", "values": values });
+    let written = |kind: &str, expressions: serde_json::Value| serde_json::json!({ "address": format!("{kind}.main"), "provider_config_key": "aws", "expressions": expressions });
+    let to = |what: &str| serde_json::json!({ "references": [what, what.rsplit_once('.').unwrap().0] });
+    let plan = |lock: serde_json::Value| {
+        serde_json::json!({
+            "terraform_version": "1.11.4",
+            "planned_values": { "root_module": { "resources": [
+                managed("aws_ecs_cluster", serde_json::json!({ "configuration": [{ "managed_storage_configuration": [{ "kms_key_id": null }] }] })),
+                managed("aws_backup_vault", serde_json::json!({ "name": "clinic" })),
+                managed("aws_backup_vault_lock_configuration", serde_json::json!({ "backup_vault_name": "clinic", "min_retention_days": 35 })),
+                managed("aws_cloudfront_distribution", serde_json::json!({ "logging_config": [] })),
+                managed("aws_ecs_task_definition", serde_json::json!({ "family": "web" })),
+            ] } },
+            "configuration": { "root_module": { "resources": [
+                written("aws_ecs_cluster", serde_json::json!({ "configuration": [{ "managed_storage_configuration":
+                    [{ "fargate_ephemeral_storage_kms_key_id": to("aws_kms_key.tasks.arn") }] }] })),
+                written("aws_backup_vault", serde_json::json!({ "kms_key_arn": to("aws_kms_key.backup.arn") })),
+                written("aws_backup_vault_lock_configuration", serde_json::json!({ "backup_vault_name": lock })),
+                written("aws_ecs_task_definition", serde_json::json!({ "container_definitions": to("var.image") })),
+            ] } },
+        })
+    };
+    let told = |plan: &serde_json::Value, environment: &str| {
+        let root = from_plan(plan, "plan.json", environment).unwrap();
+        let policy = Policy::strict();
+        open(&check(
+            &Input { roots: &[root], policy: &policy, today: TODAY },
+            &Default::default(),
+            Schemas::shared(),
+            &Waivers::default(),
+        ))
+    };
+    let about = |found: &[String], what: &str| found.iter().any(|line| line.contains(what));
+
+    let found = told(&plan(to("aws_backup_vault.main.name")), "");
+    for untrue in
+        ["disks of tasks", "locked for 35 days", "logs whole URIs", "runs as", "log group that is made"]
+    {
+        assert!(!about(&found, untrue), "{untrue}: {found:#?}");
+    }
+    // Of another vault it is no lock; and staging needs none.
+    let other = plan(to("aws_backup_vault.other.name"));
+    assert!(about(&told(&other, ""), "locked for 35 days"));
+    assert!(!about(&told(&other, "staging"), "locked for 35 days"));
 }
 
 #[test]
@@ -346,20 +396,13 @@ fn a_waiver_covers_its_rule_until_its_day_and_then_is_a_finding() {
     let tree = tree(&files);
     let roots = from_tree(&tree).unwrap();
     let policy = Policy::of(&plan());
-    let waiver = |until: &str| manifest::infra::Waiver {
-        rule: "R-14".to_owned(),
-        path: Some("terraform.tf".to_owned()),
-        reason: "the runner is older".to_owned(),
-        by: "ops".to_owned(),
-        until: until.to_owned(),
-    };
+    let input = Input { roots: &roots, policy: &policy, today: TODAY };
     let look = |until: &str| {
-        check(
-            &Input { roots: &roots, policy: &policy, today: TODAY },
-            &tree,
-            Schemas::shared(),
-            &[waiver(until)],
-        )
+        let manifest = format!(
+            "[[waiver]]\nrule = \"R-14\"\npath = \"infrastructure/production/aws/terraform.tf\"\nreason = \"the runner is older\"\nby = \"ops\"\nuntil = \"{until}\"\n"
+        );
+        let waivers = Waivers::beside(&tree, TODAY, "infrastructure", Some(("medeclipse.toml", &manifest)));
+        check(&input, &tree, Schemas::shared(), &waivers)
     };
 
     assert_eq!(open(&look("2027-01-01")), Vec::<String>::new());

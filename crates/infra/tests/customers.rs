@@ -7,6 +7,7 @@ use infra::check::{Input, Policy, PolicyFile, Verdict, evaluate, seen};
 use infra::config::{Root, from_tree};
 use infra::finding::Severity;
 use infra::tree::Tree;
+use infra::waiver::Waivers;
 use std::sync::Arc;
 
 const STORAGE: &str = include_str!("fixtures/rego/storage.rego");
@@ -26,7 +27,7 @@ fn what_a_policy_denies_is_a_finding_at_its_resource() {
     let (roots, strict) = (roots(), Policy::strict());
     let input = Input { roots: &roots, policy: &strict, today: "2026-11-28" };
 
-    let outcome = evaluate(&policy(STORAGE), &input, &[]).unwrap();
+    let outcome = evaluate(&policy(STORAGE), &input, &Waivers::default()).unwrap();
 
     assert_eq!(outcome.verdict, Verdict::Broken);
     let told: Vec<_> = outcome
@@ -48,15 +49,11 @@ fn what_a_policy_denies_is_a_finding_at_its_resource() {
 fn a_waiver_covers_a_customers_rule() {
     let (roots, strict) = (roots(), Policy::strict());
     let input = Input { roots: &roots, policy: &strict, today: "2026-11-28" };
-    let waiver = manifest::infra::Waiver {
-        rule: "rego/storage".to_owned(),
-        path: None,
-        reason: "moves next month".to_owned(),
-        by: "ops".to_owned(),
-        until: "2026-12-31".to_owned(),
-    };
+    let manifest = "[[waiver]]\nrule = \"rego/storage\"\nreason = \"moves next month\"\nby = \"ops\"\nuntil = \"2026-12-31\"\n";
+    let none = Tree::new();
+    let waivers = Waivers::beside(&none, "2026-11-28", "", Some(("medeclipse.toml", manifest)));
 
-    assert_eq!(evaluate(&policy(STORAGE), &input, &[waiver]).unwrap().verdict, Verdict::Waived);
+    assert_eq!(evaluate(&policy(STORAGE), &input, &waivers).unwrap().verdict, Verdict::Waived);
 }
 
 #[test]
@@ -64,11 +61,15 @@ fn a_policy_that_is_broken_is_named_and_one_without_findings_holds() {
     let (roots, strict) = (roots(), Policy::strict());
     let input = Input { roots: &roots, policy: &strict, today: "2026-11-28" };
 
-    let error = evaluate(&policy("package x\n\ndeny contains if {"), &input, &[]).unwrap_err();
+    let error =
+        evaluate(&policy("package x\n\ndeny contains if {"), &input, &Waivers::default()).unwrap_err();
     assert_eq!(error.path, "policies/storage.rego");
-    let none =
-        evaluate(&policy("package x\n\nimport rego.v1\n\ndeny contains \"no\" if false\n"), &input, &[])
-            .unwrap();
+    let none = evaluate(
+        &policy("package x\n\nimport rego.v1\n\ndeny contains \"no\" if false\n"),
+        &input,
+        &Waivers::default(),
+    )
+    .unwrap();
     assert_eq!(none.verdict, Verdict::Held);
 }
 
@@ -78,7 +79,7 @@ fn policies_reach_nothing_but_their_input() {
     let input = Input { roots: &roots, policy: &strict, today: "2026-11-28" };
 
     let asks = "package x\n\nimport rego.v1\n\ndeny contains \"reached\" if http.send({\"method\": \"get\", \"url\": \"http://127.0.0.1:1\"})\n";
-    let outcome = evaluate(&policy(asks), &input, &[]);
+    let outcome = evaluate(&policy(asks), &input, &Waivers::default());
     assert!(outcome.is_err() || outcome.unwrap().findings.is_empty());
 }
 

@@ -140,7 +140,7 @@ fn a_task_definition_in_a_plan_is_held_to_the_same_model() {
         ] } },
     });
 
-    let found = check(&[from_plan(&plan, "plan.json").unwrap()]);
+    let found = check(&[from_plan(&plan, "plan.json", "").unwrap()]);
 
     let told: Vec<&str> = found.iter().map(|mistake| mistake.what.as_str()).collect();
     assert_eq!(told.len(), 1, "{told:#?}");

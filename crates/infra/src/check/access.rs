@@ -1,6 +1,6 @@
 //! rights are the least that suffice, every action exists, and no secret lies in a configuration or a state.
 
-use super::{Class, Input, Seen};
+use super::{Class, Input, Seen, containers};
 use crate::config::{Resource, Root, Value};
 use crate::schema::actions;
 
@@ -174,7 +174,7 @@ fn tasks(root: &Root, seen: &mut Seen) {
     }
     let mut roles: Vec<(&Resource, &Value)> = Vec::new();
     for task in root.of("aws_ecs_task_definition") {
-        for container in task.get("container_definitions").map(Value::elements).unwrap_or_default() {
+        for container in containers(root, task, seen) {
             let user = container.at("user").and_then(Value::shown).unwrap_or_default();
             let root_user =
                 user.is_empty() || user.starts_with("0:") || user == "0" || user.starts_with("root");
@@ -278,13 +278,13 @@ pub fn secrets(input: &Input<'_>, seen: &mut Seen) {
             seen.require(!has_default, variable, "default", "no value here", "remove `default`");
         }
         for task in root.of("aws_ecs_task_definition") {
-            environment(task, seen);
+            environment(root, task, seen);
         }
     }
 }
 
-fn environment(task: &Resource, seen: &mut Seen) {
-    for container in task.get("container_definitions").map(Value::elements).unwrap_or_default() {
+fn environment(root: &Root, task: &Resource, seen: &mut Seen) {
+    for container in containers(root, task, seen) {
         for variable in container.at("environment").map(Value::elements).unwrap_or_default() {
             let name = variable.at("name").and_then(Value::shown).unwrap_or_default();
             let value = variable.at("value").and_then(Value::shown).unwrap_or_default();

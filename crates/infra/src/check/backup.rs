@@ -14,7 +14,7 @@ pub fn kept(input: &Input<'_>, seen: &mut Seen) {
         for vault in root.of("aws_backup_vault") {
             let lock = root
                 .of("aws_backup_vault_lock_configuration")
-                .find(|lock| lock.get("backup_vault_name").is_some_and(|it| it.mentions(&vault.address)));
+                .find(|lock| lock.refers("backup_vault_name", vault));
             let days = lock.and_then(|lock| lock.number("min_retention_days")).unwrap_or(0.0);
             seen.require(
                 days >= DAYS,
@@ -73,10 +73,9 @@ fn database_kept(root: &Root, database: &Resource, seen: &mut Seen) {
         "leaves a last snapshot",
         "write `skip_final_snapshot = false` and a `final_snapshot_identifier`",
     );
-    let planned = root.of("aws_backup_selection").any(|it| {
-        it.get("resources").is_some_and(|of| of.mentions(&database.address))
-            || it.get("selection_tag").is_some()
-    });
+    let planned = root
+        .of("aws_backup_selection")
+        .any(|it| it.refers("resources", database) || it.get("selection_tag").is_some());
     seen.require(planned, database, "", "in a plan of AWS Backup", "add aws_backup_selection with its ARN");
 }
 

@@ -76,10 +76,14 @@ fn connections(input: &Input<'_>, root: &Root, database: &Resource, seen: &mut S
 }
 
 fn scales(root: &Root, service: &Resource, seen: &mut Seen) {
-    let scaled = root
-        .of("aws_appautoscaling_target")
-        .any(|it| it.get("resource_id").is_some_and(|id| id.mentions(&service.address)));
+    let scaled = root.of("aws_appautoscaling_target").any(|it| it.refers("resource_id", service));
     seen.require(scaled, service, "", "scales with its load", "add aws_appautoscaling_target and a policy");
+    if root.planned {
+        return seen.note(format!(
+            "{}: a plan does not say what an apply ignores; check the folder",
+            service.address
+        ));
+    }
     let ignores = service.blocks("lifecycle").iter().any(|it| {
         it.at("ignore_changes")
             .is_some_and(|of| of.mentions("task_definition") && of.mentions("load_balancer"))

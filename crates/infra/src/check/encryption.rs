@@ -67,8 +67,7 @@ fn keys(root: &Root, seen: &mut Seen) {
         );
         let users = [("aws_cloudwatch_log_group", "kms_key_id", "logs.")];
         for (kind, attribute, service) in users {
-            let encrypts =
-                root.of(kind).any(|it| it.get(attribute).is_some_and(|value| value.mentions(&key.address)));
+            let encrypts = root.of(kind).any(|it| it.refers(attribute, key));
             let said = format!("CloudWatch Logs ({service}…) may use it");
             let instead = format!(
                 "add a statement to its policy with the principal {service}REGION.amazonaws.com and the encryption context of the log groups"
@@ -93,12 +92,8 @@ fn allows_service(policy: &Value, prefix: &str) -> bool {
 /// A bucket is encrypted by a resource beside it. Logs of a balancer take SSE-S3 only.
 fn buckets(root: &Root, seen: &mut Seen) {
     for bucket in root.of("aws_s3_bucket") {
-        let beside = |kind: &'static str| {
-            root.of(kind).find(|it| it.get("bucket").is_some_and(|value| value.mentions(&bucket.address)))
-        };
-        let of_balancer = root
-            .of("aws_lb")
-            .any(|lb| lb.get("access_logs.bucket").is_some_and(|value| value.mentions(&bucket.address)));
+        let beside = |kind: &'static str| root.of(kind).find(|it| it.refers("bucket", bucket));
+        let of_balancer = root.of("aws_lb").any(|lb| lb.refers("access_logs.bucket", bucket));
         let encryption = beside("aws_s3_bucket_server_side_encryption_configuration");
         let algorithm =
             encryption.and_then(|it| it.text("rule.apply_server_side_encryption_by_default.sse_algorithm"));

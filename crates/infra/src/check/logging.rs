@@ -1,6 +1,6 @@
 //! every access leaves a trace, nobody changes it, it is kept long enough and not longer, and names no patient.
 
-use super::{Class, Input, Seen};
+use super::{Class, Input, Seen, containers};
 use crate::config::{Resource, Root, Value};
 
 /// Least and most days a trace of accesses is kept: six months to a year (PGSSI-S 7.2.2.5, CNIL 2021-122).
@@ -30,10 +30,9 @@ const DIMENSIONS: [&str; 14] = [
 pub fn sources(input: &Input<'_>, seen: &mut Seen) {
     for root in input.roots {
         for vpc in root.of("aws_vpc") {
-            let logged = root.of("aws_flow_log").any(|log| {
-                log.get("vpc_id").is_some_and(|id| id.mentions(&vpc.address))
-                    && log.text("traffic_type") == Some("ALL")
-            });
+            let logged = root
+                .of("aws_flow_log")
+                .any(|log| log.refers("vpc_id", vpc) && log.text("traffic_type") == Some("ALL"));
             seen.require(
                 logged,
                 vpc,
@@ -53,9 +52,8 @@ pub fn sources(input: &Input<'_>, seen: &mut Seen) {
             );
         }
         for acl in root.of("aws_wafv2_web_acl") {
-            let logged = root
-                .of("aws_wafv2_web_acl_logging_configuration")
-                .any(|log| log.get("resource_arn").is_some_and(|arn| arn.mentions(&acl.address)));
+            let logged =
+                root.of("aws_wafv2_web_acl_logging_configuration").any(|log| log.refers("resource_arn", acl));
             seen.require(logged, acl, "", "logged", "add aws_wafv2_web_acl_logging_configuration");
         }
         for database in root.of("aws_db_instance") {
@@ -106,10 +104,9 @@ fn database_logs(root: &Root, database: &Resource, seen: &mut Seen) {
         "exports `postgresql`",
         "write `enabled_cloudwatch_logs_exports = [\"postgresql\", \"upgrade\"]`",
     );
-    let group = database.get("parameter_group_name");
     let parameters: Vec<&Value> = root
         .of("aws_db_parameter_group")
-        .filter(|it| group.is_some_and(|group| group.mentions(&it.address)))
+        .filter(|it| database.refers("parameter_group_name", it))
         .flat_map(|it| it.blocks("parameter"))
         .collect();
     let value = |wanted: &str| {
@@ -139,7 +136,7 @@ fn database_logs(root: &Root, database: &Resource, seen: &mut Seen) {
 
 /// The group a task writes to must be one that is made: ECS makes none.
 fn task_logs(root: &Root, task: &Resource, seen: &mut Seen) {
-    for container in task.get("container_definitions").map(Value::elements).unwrap_or_default() {
+    for container in containers(root, task, seen) {
         let group = container.at("logConfiguration.options.awslogs-group");
         let made = group.is_some_and(|group| {
             root.of("aws_cloudwatch_log_group").any(|it| {
@@ -265,7 +262,7 @@ pub fn personal_data(input: &Input<'_>, seen: &mut Seen) {
 }
 
 fn masked(root: &Root, task: &Resource, seen: &mut Seen) {
-    for container in task.get("container_definitions").map(Value::elements).unwrap_or_default() {
+    for container in containers(root, task, seen) {
         let Some(group) = container.at("logConfiguration.options.awslogs-group") else { continue };
         let protects = |policy: &Resource| {
             let document = policy.get("policy_document");

@@ -20,11 +20,11 @@ pub use rego::{PolicyFile, RegoError, evaluate, seen};
 pub use report::{Language, html, json, markdown};
 pub use rules::{RULES, Rule, Stage};
 
-use crate::config::{Resource, Root};
+use crate::config::{Resource, Root, Value};
 use crate::finding::{Place, Severity};
 use crate::schema::{self, Schemas};
 use crate::tree::Tree;
-use manifest::infra::Waiver;
+use crate::waiver::{Waiver, Waivers};
 use serde::Serialize;
 
 /// What is looked at, and what it is held to.
@@ -134,16 +134,28 @@ impl Seen {
     }
 }
 
-/// Looks at everything. `tree` is held against the schemas; it is empty for a plan.
-pub fn check(input: &Input<'_>, tree: &Tree, schemas: &Schemas, waivers: &[Waiver]) -> Report {
-    let today = input.today;
-    let mut outcomes: Vec<Outcome> = RULES.iter().map(|rule| outcome(rule, input, waivers, today)).collect();
-    outcomes.push(of_schema(input.roots, tree, schemas));
-    outcomes.push(expired(waivers, today));
-    Report { date: today.to_owned(), outcomes, transfers: transfers::map(input) }
+/// Returns the containers of a task definition. A plan may not know them before the apply: then there is a note instead of judgement.
+fn containers<'r>(root: &Root, task: &'r Resource, seen: &mut Seen) -> Vec<&'r Value> {
+    let definitions = task.get("container_definitions");
+    if root.planned && matches!(definitions, Some(Value::Refers(_) | Value::Unknown(_))) {
+        seen.note(format!(
+            "{}: its containers are known only after the apply; check the folder",
+            task.address
+        ));
+        return Vec::new();
+    }
+    definitions.map(Value::elements).unwrap_or_default()
 }
 
-fn outcome(rule: &'static Rule, input: &Input<'_>, waivers: &[Waiver], today: &str) -> Outcome {
+/// Looks at everything. `tree` is held against the schemas; it is empty for a plan.
+pub fn check(input: &Input<'_>, tree: &Tree, schemas: &Schemas, waivers: &Waivers<'_>) -> Report {
+    let mut outcomes: Vec<Outcome> = RULES.iter().map(|rule| outcome(rule, input, waivers)).collect();
+    outcomes.push(of_schema(input.roots, tree, schemas, waivers));
+    outcomes.push(of_waivers(waivers));
+    Report { date: input.today.to_owned(), outcomes, transfers: transfers::map(input) }
+}
+
+fn outcome(rule: &'static Rule, input: &Input<'_>, waivers: &Waivers<'_>) -> Outcome {
     let Stage::Files(look) = rule.stage else {
         return Outcome {
             rule: rule.id,
@@ -158,7 +170,7 @@ fn outcome(rule: &'static Rule, input: &Input<'_>, waivers: &[Waiver], today: &s
         .findings
         .into_iter()
         .map(|(address, at, what, instead)| Finding {
-            waived: waived(rule.id, &at, waivers, today),
+            waived: waivers.of(rule.id, &at).map(Waiver::told),
             rule: rule.id.to_owned(),
             severity: rule.severity,
             address,
@@ -167,63 +179,51 @@ fn outcome(rule: &'static Rule, input: &Input<'_>, waivers: &[Waiver], today: &s
             instead,
         })
         .collect();
-    let verdict = match (findings.is_empty(), findings.iter().all(|finding| finding.waived.is_some())) {
-        (true, _) if seen.evidence.is_empty() => Verdict::NotApplicable,
-        (true, _) => Verdict::Held,
-        (false, true) => Verdict::Waived,
-        (false, false) => Verdict::Broken,
-    };
+    let verdict = verdict(&findings, seen.evidence.is_empty());
     Outcome { rule: rule.id, verdict, evidence: seen.evidence, findings }
 }
 
-/// Returns the reason of the waiver that covers a finding today.
-fn waived(rule: &str, at: &Place, waivers: &[Waiver], today: &str) -> Option<String> {
-    let covers = |waiver: &&Waiver| {
-        waiver.rule == rule
-            && waiver.until.as_str() >= today
-            && waiver.path.as_ref().is_none_or(|path| at.path.ends_with(path.as_str()))
-    };
-    waivers
-        .iter()
-        .find(covers)
-        .map(|waiver| format!("{} ({}, until {})", waiver.reason, waiver.by, waiver.until))
+/// What findings come to; `nothing` says that there was nothing to look at.
+fn verdict(findings: &[Finding], nothing: bool) -> Verdict {
+    match (findings.is_empty(), findings.iter().all(|finding| finding.waived.is_some())) {
+        (true, true) if nothing => Verdict::NotApplicable,
+        (true, _) => Verdict::Held,
+        (false, true) => Verdict::Waived,
+        (false, false) => Verdict::Broken,
+    }
 }
 
 /// Terraform against the providers' schemas, and task definitions against the service's own model, which a provider passes on unread.
-fn of_schema(roots: &[Root], tree: &Tree, schemas: &Schemas) -> Outcome {
+fn of_schema(roots: &[Root], tree: &Tree, schemas: &Schemas, waivers: &Waivers<'_>) -> Outcome {
     let mut mistakes = schema::check(tree, schemas);
     mistakes.extend(schema::task::check(roots));
     let findings: Vec<Finding> = mistakes
         .into_iter()
         .map(|mistake| Finding {
+            waived: waivers.of("schema", &mistake.at).map(Waiver::told),
             rule: "schema".to_owned(),
             severity: Severity::Critical,
             address: String::new(),
             at: mistake.at,
             what: mistake.what,
             instead: "write what the provider's schema, or the service's model, has".to_owned(),
-            waived: None,
         })
         .collect();
     let tasks = roots.iter().any(|root| root.of("aws_ecs_task_definition").next().is_some());
-    let verdict = match (findings.is_empty(), tree.is_empty() && !tasks) {
-        (true, true) => Verdict::NotApplicable,
-        (true, false) => Verdict::Held,
-        (false, _) => Verdict::Broken,
-    };
+    let verdict = verdict(&findings, tree.is_empty() && !tasks);
     Outcome { rule: "schema", verdict, evidence: Vec::new(), findings }
 }
 
-fn expired(waivers: &[Waiver], today: &str) -> Outcome {
-    let old = waivers.iter().filter(|waiver| waiver.until.as_str() < today);
-    let findings: Vec<Finding> = old
-        .map(|waiver| Finding {
-            rule: "waiver/expired".to_owned(),
+fn of_waivers(waivers: &Waivers<'_>) -> Outcome {
+    let findings: Vec<Finding> = waivers
+        .problems()
+        .map(|problem| Finding {
+            rule: problem.rule.to_owned(),
             severity: Severity::High,
-            address: waiver.rule.clone(),
-            at: Place { path: "medeclipse.toml".to_owned(), span: crate::finding::Span::new(0, 0) },
-            what: format!("the waiver of {} for {} ended on {}", waiver.by, waiver.rule, waiver.until),
-            instead: "correct what it waived, or decide again with a new date".to_owned(),
+            address: String::new(),
+            at: problem.at,
+            what: problem.message,
+            instead: problem.instead.to_owned(),
             waived: None,
         })
         .collect();

@@ -1,9 +1,9 @@
 //! Rules of customers, in Rego: every package's `deny` and `warn`, over the resources as they were read. Reads no file and asks no
 //! network: a policy has its input and nothing else. How to write one: docs/infra.md.
 
-use super::{Finding, Input, Outcome, Verdict, waived};
+use super::{Finding, Input, Outcome, verdict};
 use crate::finding::{Place, Severity, Span};
-use manifest::infra::Waiver;
+use crate::waiver::{Waiver, Waivers};
 use regorus::{Engine, Value};
 use serde_json::json;
 use std::collections::BTreeSet;
@@ -53,7 +53,7 @@ pub fn seen(input: &Input<'_>) -> serde_json::Value {
 pub fn evaluate(
     policies: &[PolicyFile],
     input: &Input<'_>,
-    waivers: &[Waiver],
+    waivers: &Waivers<'_>,
 ) -> Result<Outcome, RegoError> {
     let mut engine = Engine::new();
     let mut packages = BTreeSet::new();
@@ -93,13 +93,8 @@ pub fn evaluate(
             );
         }
     }
-    let verdict = match (findings.is_empty(), findings.iter().all(|finding| finding.waived.is_some())) {
-        (true, _) => Verdict::Held,
-        (false, true) => Verdict::Waived,
-        (false, false) => Verdict::Broken,
-    };
     let evidence = policies.iter().map(|policy| format!("{}: evaluated", policy.path)).collect();
-    Ok(Outcome { rule: "rego", verdict, evidence, findings })
+    Ok(Outcome { rule: "rego", verdict: verdict(&findings, false), evidence, findings })
 }
 
 /// A text, or an object with `msg` and, as it likes, `address`, `severity`, `instead`.
@@ -108,7 +103,7 @@ fn finding(
     severity: Severity,
     item: &serde_json::Value,
     input: &Input<'_>,
-    waivers: &[Waiver],
+    waivers: &Waivers<'_>,
 ) -> Finding {
     let text = |key: &str| item.get(key).and_then(serde_json::Value::as_str);
     let what = item.as_str().or_else(|| text("msg")).map_or_else(|| item.to_string(), str::to_owned);
@@ -129,7 +124,7 @@ fn finding(
         _ => severity,
     };
     Finding {
-        waived: waived(rule, &at, waivers, input.today),
+        waived: waivers.of(rule, &at).map(Waiver::told),
         rule: rule.to_owned(),
         severity,
         address,

@@ -52,7 +52,7 @@ pub fn regions(input: &Input<'_>, seen: &mut Seen) {
 fn located(input: &Input<'_>, root: &Root, resource: &Resource, seen: &mut Seen) {
     let location = azure_location(root, resource);
     let Some(region) = location.as_deref().or_else(|| root.region(resource)) else {
-        return seen.note(format!("{}: its region is known only in the plan", resource.address));
+        return seen.note(format!("{}: its region is not known here", resource.address));
     };
     if input.policy.allows(region) {
         return seen.holds(resource, region);
@@ -76,10 +76,7 @@ fn azure_location(root: &Root, resource: &Resource) -> Option<String> {
 
 fn is_redacted(root: &Root, group: &Resource) -> bool {
     let mut configurations = root.of("aws_wafv2_web_acl_logging_configuration");
-    configurations.any(|it| {
-        it.get("log_destination_configs").is_some_and(|to| to.mentions(&group.address))
-            && missing_redactions(it).is_empty()
-    })
+    configurations.any(|it| it.refers("log_destination_configs", group) && missing_redactions(it).is_empty())
 }
 
 fn backend(input: &Input<'_>, root: &Root, seen: &mut Seen) {

@@ -1,6 +1,6 @@
 //! everything on the way is encrypted, and nothing but the ways in is reachable.
 
-use super::{Input, Seen};
+use super::{Input, Seen, containers};
 use crate::config::{Resource, Root, Value};
 
 pub fn encrypted(input: &Input<'_>, seen: &mut Seen) {
@@ -57,9 +57,8 @@ fn stores(root: &Root, seen: &mut Seen) {
             "not reachable from outside",
             "write `publicly_accessible = false`",
         );
-        let group = database.get("parameter_group_name");
         let forced = root.of("aws_db_parameter_group").any(|it| {
-            let names = group.is_some_and(|group| group.mentions(&it.address));
+            let names = database.refers("parameter_group_name", it);
             names && it.blocks("parameter").iter().any(|parameter| is(parameter, "rds.force_ssl", "1"))
         });
         seen.require(
@@ -194,20 +193,19 @@ fn reach(root: &Root, seen: &mut Seen) {
 /// A port exists once: what the task listens on, the balancer asks and the groups let through.
 fn services_and_groups(root: &Root, seen: &mut Seen) {
     for task in root.of("aws_ecs_task_definition") {
-        let containers = task.get("container_definitions").map(Value::elements).unwrap_or_default();
+        let containers = containers(root, task, seen);
+        let not_yet_known = root.planned && containers.is_empty();
         let ports: Vec<f64> = containers
             .iter()
             .flat_map(|container| container.at("portMappings").map(Value::elements).unwrap_or_default())
             .filter_map(|mapping| mapping.at("containerPort").and_then(Value::as_number))
             .collect();
-        let served: Vec<&Resource> = root
-            .of("aws_ecs_service")
-            .filter(|service| service.get("task_definition").is_some_and(|it| it.mentions(&task.address)))
-            .collect();
+        let served: Vec<&Resource> =
+            root.of("aws_ecs_service").filter(|service| service.refers("task_definition", task)).collect();
         for service in served {
             for balancer in service.blocks("load_balancer") {
                 let port = balancer.at("container_port").and_then(Value::as_number);
-                let known = port.is_none_or(|port| ports.contains(&port));
+                let known = not_yet_known || port.is_none_or(|port| ports.contains(&port));
                 seen.require(
                     known,
                     service,

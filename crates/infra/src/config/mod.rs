@@ -20,8 +20,10 @@ use std::collections::BTreeMap;
 /// Everything below one folder of Terraform files.
 #[derive(Debug, Clone, Default)]
 pub struct Root {
-    /// `production/aws`; empty for the top and for a plan.
+    /// `production/aws`; empty for the top; for a plan the environment it is said to be of.
     pub folder: String,
+    /// Read from a plan, which leaves out what only a folder says: `lifecycle`.
+    pub planned: bool,
     pub resources: Vec<Resource>,
     /// Regions of the providers, by alias; the default under "".
     pub regions: BTreeMap<String, Value>,
@@ -43,6 +45,8 @@ pub struct Resource {
     pub at: Place,
     /// Where its attributes and blocks stand.
     pub spans: BTreeMap<String, Span>,
+    /// What a plan says its attributes and blocks refer to, where the value is known too.
+    pub references: BTreeMap<String, Vec<String>>,
 }
 
 impl Resource {
@@ -65,6 +69,15 @@ impl Resource {
     /// Returns all blocks of a name.
     pub fn blocks(&self, name: &str) -> Vec<&Value> {
         self.values.at(name).map(Value::elements).unwrap_or_default()
+    }
+
+    /// Says whether an attribute, or the block it is in, refers to another resource: by its value, or by what a plan says beside it.
+    pub fn refers(&self, path: &str, to: &Resource) -> bool {
+        let top = path.split('.').next().unwrap_or_default();
+        // `aws_subnet.private["a"]` is configured as `aws_subnet.private`.
+        let configured = to.address.split('[').next().unwrap_or_default();
+        self.get(path).is_some_and(|value| value.mentions(&to.address))
+            || self.references.get(top).is_some_and(|all| all.iter().any(|one| names(one, configured)))
     }
 
     /// Returns the place of an attribute, or of the resource where it is absent.
@@ -202,6 +215,7 @@ fn resource(
         values: table(&block.body, scope),
         at: Place { path: path.to_owned(), span: span_of(block.span()) },
         spans,
+        references: BTreeMap::new(),
     }
 }
 

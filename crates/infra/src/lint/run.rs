@@ -1,13 +1,12 @@
 //! Runs all rules over a tree, on several threads, and puts what they found in one order.
 
-use super::doc::line_column;
 use super::graph::Graph;
 use super::parts;
 use super::rules::{self, Out, Rule};
 use super::sources::Sources;
 use crate::finding::{Finding, Place, Severity, Unchecked};
 use crate::tree::Tree;
-use crate::waiver;
+use crate::waiver::Waivers;
 use sha2::{Digest, Sha256};
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -60,11 +59,19 @@ pub fn lint(tree: &Tree, options: &Options) -> Report {
         report.unchecked.extend(part.unchecked);
         report.unreadable.extend(part.unreadable);
     }
-    let line = |place: &Place| {
-        let text = tree.get(&place.path).and_then(|bytes| std::str::from_utf8(bytes).ok());
-        line_column(text.unwrap_or(""), place.span.start).0
-    };
-    let (mut findings, waived) = waiver::apply(findings, &waiver::read(tree), &options.today, line);
+    let waivers = Waivers::read(tree, &options.today);
+    let before = findings.len();
+    findings.retain(|finding: &Finding| waivers.of(finding.rule, &finding.at).is_none());
+    report.waived = before - findings.len();
+    findings.extend(waivers.problems().map(|problem| Finding {
+        rule: problem.rule,
+        severity: Severity::High,
+        message: problem.message,
+        at: problem.at,
+        other: None,
+        instead: problem.instead.to_owned(),
+        fix: None,
+    }));
     findings.sort_by(|a, b| {
         (a.severity, &a.at, a.rule, &a.message).cmp(&(b.severity, &b.at, b.rule, &b.message))
     });
@@ -76,7 +83,6 @@ pub fn lint(tree: &Tree, options: &Options) -> Report {
     let left = findings.into_iter().zip(prints).filter(|(_, print)| !options.baseline.contains(print));
     (report.findings, report.fingerprints) = left.unzip();
     report.known = before - report.findings.len();
-    report.waived = waived;
     report
 }
 

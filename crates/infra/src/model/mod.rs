@@ -14,7 +14,7 @@ pub use refusal::{Refusal, Refusals};
 pub use service::{Build, Check, Service, Traffic};
 pub use site::{Azure, Backup, Cache, Database, Site, State, Zone};
 
-use manifest::infra::{Compliance, Github, HdsHost, Waiver};
+use manifest::infra::{Compliance, Github, HdsHost};
 use manifest::service::Manifest;
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -63,7 +63,6 @@ pub struct Plan {
     /// Folders of rules of one's own.
     pub rego: Vec<String>,
     pub zone_authority: String,
-    pub waivers: Vec<Waiver>,
     /// In the order production, staging, development; then as in the manifest.
     pub sites: Vec<Site>,
     /// As compose runs them.
@@ -133,7 +132,6 @@ pub fn resolve(manifests: &[Manifest]) -> Result<Plan, Vec<Refusal>> {
         cloudflare: compliance.cloudflare.clone().unwrap_or_else(|| "refuse".to_owned()),
         rego: compliance.rego.clone(),
         zone_authority: project.zone_authority.clone().unwrap_or_else(|| "route53".to_owned()),
-        waivers: first.waivers.clone(),
         local: service::resolve_all(&project.name, "local", local, 2, &mut Refusals::default()),
         has_database: whole.is_none_or(|site| site.database.is_some()),
         has_cache: whole.is_none_or(|site| site.cache.is_some()),

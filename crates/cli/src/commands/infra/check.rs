@@ -10,16 +10,17 @@ use infra::check::{
 use infra::config::{Root, from_plan, from_tree};
 use infra::schema::Schemas;
 use infra::tree::Tree;
+use infra::waiver::Waivers;
 use std::path::{Path, PathBuf};
 
 /// Check a folder of Terraform, or a plan, against the rules that protect patients' data.
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "Examples: medeclipse infra check infrastructure --report compliance\n          terraform show -json plan > plan.json && medeclipse infra check plan.json\n\n\
+    after_help = "Examples: medeclipse infra check infrastructure --report compliance\n          terraform show -json plan > plan.json && medeclipse --env staging infra check plan.json\n\n\
                   Exit codes: 0 clean, 1 findings, 2 could not check."
 )]
 pub struct Args {
-    /// A folder, or the output of `terraform show -json`.
+    /// A folder, or the output of `terraform show -json`; `--env` says of which environment a plan is.
     #[arg(default_value = "infrastructure")]
     path: PathBuf,
     /// Write report.json, report.html, report.md, rapport.html and rapport.md to this folder.
@@ -38,10 +39,18 @@ pub fn run(args: &Args, context: &Context) -> Result<u8, Failure> {
     let policy = plan.as_ref().map_or_else(Policy::strict, Policy::of);
     let named = plan.iter().flat_map(|plan| plan.rego.iter().map(|folder| beside(&context.manifest, folder)));
     let policies = policies(args.rego.iter().cloned().chain(named))?;
-    let waivers = plan.map(|plan| plan.waivers).unwrap_or_default();
-    let (roots, tree) = read(&args.path)?;
-    let today = crate::units::date_time(crate::units::now());
-    let input = Input { roots: &roots, policy: &policy, today: &today[..10] };
+    let (roots, tree) = read(&args.path, &context.environment)?;
+    let today = &crate::units::date_time(crate::units::now())[..10];
+    let input = Input { roots: &roots, policy: &policy, today };
+    let manifest = context.manifest.display().to_string();
+    let text = plan.map(|_| std::fs::read_to_string(&context.manifest)).transpose();
+    let text = text.map_err(|error| disk::unreadable(&context.manifest, error))?;
+    let waivers = Waivers::beside(
+        &tree,
+        today,
+        &seen_from(&context.manifest, &args.path),
+        text.as_deref().map(|text| (manifest.as_str(), text)),
+    );
     let mut report = check(&input, &tree, Schemas::shared(), &waivers);
     if !policies.is_empty() {
         let outcome = evaluate(&policies, &input, &waivers).map_err(|error| {
@@ -66,15 +75,27 @@ fn beside(manifest: &Path, folder: &str) -> PathBuf {
     manifest.parent().unwrap_or(Path::new("")).join(folder)
 }
 
+/// Where a folder lies as the manifest sees it; by its own name where it lies elsewhere, and so does a plan.
+fn seen_from(manifest: &Path, folder: &Path) -> String {
+    let real = |path: &Path| path.canonicalize().ok();
+    let home = real(manifest).and_then(|path| path.parent().map(Path::to_owned));
+    let below =
+        home.zip(real(folder)).and_then(|(home, folder)| Some(folder.strip_prefix(home).ok()?.to_owned()));
+    match folder.is_dir() {
+        true => below.unwrap_or_else(|| folder.to_owned()).display().to_string(),
+        false => String::new(),
+    }
+}
+
 /// Reads the policies below some folders; their own tests are left out.
 fn policies(folders: impl Iterator<Item = PathBuf>) -> Result<Vec<PolicyFile>, Failure> {
     let mut found = Vec::new();
     for folder in folders {
         let wanted = |name: &str| name.ends_with(".rego") && !name.ends_with("_test.rego");
-        let tree = disk::walk(&folder, wanted)?;
+        let next = "put rules in Rego there, or take the folder out of `compliance.rego` or --rego";
+        let tree = disk::walk(&folder, wanted).map_err(|failure| failure.then(next))?;
         if tree.is_empty() {
-            return Err(disk::unreadable(&folder, "there is no .rego file below it")
-                .then("name a folder with rules in Rego"));
+            return Err(disk::unreadable(&folder, "there is no .rego file below it").then(next));
         }
         found.extend(tree.into_iter().map(|(path, bytes)| PolicyFile {
             path: folder.join(path).display().to_string(),
@@ -84,7 +105,7 @@ fn policies(folders: impl Iterator<Item = PathBuf>) -> Result<Vec<PolicyFile>, F
     Ok(found)
 }
 
-fn read(path: &Path) -> Result<(Vec<Root>, Tree), Failure> {
+fn read(path: &Path, environment: &str) -> Result<(Vec<Root>, Tree), Failure> {
     if path.is_dir() {
         let tree = disk::walk(path, |name| name.ends_with(".tf"))?;
         if tree.is_empty() {
@@ -101,7 +122,7 @@ fn read(path: &Path) -> Result<(Vec<Root>, Tree), Failure> {
     }
     let text = std::fs::read_to_string(path).map_err(|error| disk::unreadable(path, error))?;
     let document = serde_json::from_str(&text).map_err(|error| disk::unreadable(path, error))?;
-    let root = from_plan(&document, &path.display().to_string()).ok_or_else(|| {
+    let root = from_plan(&document, &path.display().to_string(), environment).ok_or_else(|| {
         disk::unreadable(path, "it is no plan")
             .then("make one: `terraform plan -out plan && terraform show -json plan > plan.json`")
     })?;

@@ -148,7 +148,12 @@ pub(crate) static WAIVER: Section = Section {
     doc: "A finding that is accepted for a while: `[[waiver]]`. An expired one is itself a finding.",
     keys: &[
         key("rule", Shape::Text(&kinds::PLAIN), Refused, "The rule, as `R-10` or `image/unpinned`."),
-        key("path", Shape::Text(&kinds::FILE), Means("wherever it is found"), "The file it is found in."),
+        key(
+            "path",
+            Shape::Text(&kinds::FILE),
+            Means("wherever it is found"),
+            "The files it is found in, as seen from the manifest: `*` within a part, `**` for any parts.",
+        ),
         key("reason", Shape::Text(&kinds::PLAIN), Refused, "Why it is accepted."),
         key("by", Shape::Text(&kinds::PLAIN), Refused, "Who accepts it."),
         key("until", Shape::Text(&words::DATE), Refused, "The last day it holds."),
