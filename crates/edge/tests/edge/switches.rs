@@ -25,12 +25,14 @@ struct Tally {
 }
 
 impl Tally {
-    fn note(&self, outcome: Result<u16, hyper::Error>) {
+    /// Notes what a request came to. False: its connection is broken.
+    fn note(&self, outcome: Result<u16, hyper::Error>) -> bool {
         match outcome {
             Ok(200) => self.good.fetch_add(1, SeqCst),
             Ok(_) => self.failed.fetch_add(1, SeqCst),
             Err(_) => self.reset.fetch_add(1, SeqCst),
         };
+        outcome.is_ok()
     }
 }
 
@@ -41,9 +43,7 @@ async fn load(mut client: Client, posts: bool, done: Arc<AtomicBool>, tally: Arc
         } else {
             client.send(crate::support::request("/")).await
         };
-        let broken = answer.is_err();
-        tally.note(answer.map(|answer| answer.status.as_u16()));
-        if broken {
+        if !tally.note(answer.map(|answer| answer.status.as_u16())) {
             return;
         }
     }
@@ -64,10 +64,7 @@ async fn load_http2(mut sender: SendRequest<Full<Bytes>>, done: Arc<AtomicBool>,
             answer.into_body().collect().await?;
             Ok(status)
         };
-        let answer = sending.await;
-        let broken = answer.is_err();
-        tally.note(answer);
-        if broken {
+        if !tally.note(sending.await) {
             return;
         }
     }
@@ -129,10 +126,7 @@ async fn load_grpc(mut sender: SendRequest<Full<Bytes>>, done: Arc<AtomicBool>, 
             let status = read.trailers().and_then(|trailers| trailers.get("grpc-status"));
             Ok(if status.is_some_and(|status| status == "0") { 200 } else { 500 })
         };
-        let answer = sending.await;
-        let broken = answer.is_err();
-        tally.note(answer);
-        if broken {
+        if !tally.note(sending.await) {
             return;
         }
     }
