@@ -53,7 +53,8 @@ impl Customer {
             ordered => ordered?,
         };
         let _shown = self.prove(&mut order, name, challenge).await?;
-        let patience = RetryPolicy::new().timeout(limits::ACME_ATTEMPT);
+        // With pauses that double, a client whose handshake waits would be asked for too late: after 4 s comes 8 s.
+        let patience = RetryPolicy::new().backoff(1.2).timeout(limits::ACME_ATTEMPT);
         let status = order.poll_ready(&patience).await;
         if !matches!(status, Ok(OrderStatus::Ready)) {
             return Err(match (refused(&mut order).await, status) {
