@@ -89,6 +89,8 @@ fn configure(config: &mut EdgeConfig, settings: &Acme, plain: SocketAddr) {
     config.acme = Some(settings.clone());
     config.plain = vec![plain];
     config.waits.acme_pause = Duration::from_millis(200);
+    // An order takes seconds on a machine that has other things to do.
+    config.waits.client_handshake = PATIENCE;
 }
 
 impl Place {
@@ -116,6 +118,14 @@ impl Place {
         let answer = Client::on(stream).await.get("/").await;
         assert_eq!(answer.status.as_u16(), 200);
         Some(shown)
+    }
+
+    /// The same of a name that must be served at once; says what the edge and the server know when it is not.
+    async fn shows(&self, authority: &str, name: &str) -> Vec<u8> {
+        match self.shown(authority, name).await {
+            Some(shown) => shown,
+            None => panic!("{name} is not served: {}\n{}", self.tls().await, self.server.log()),
+        }
     }
 
     async fn until_served(&self, authority: &str, name: &str) -> Vec<u8> {
@@ -276,7 +286,7 @@ async fn e18_a_failure_is_told_in_three_parts_rests_and_keeps_nobody_from_being_
         assert!(problem.contains(part), "{problem}");
     }
     let own = fs::read_to_string(place.bench.state.path().join("edge/tls/self-signed.pem")).unwrap();
-    assert!(place.shown(&own, "clinic.example").await.is_some());
+    place.shows(&own, "clinic.example").await;
     // Who only checks a name learns nothing when nothing is to be proven.
     let checks = connector(&[&own], &["acme-tls/1"]);
     assert!(connect(&checks, place.bench.address, "clinic.example").await.is_err());
@@ -417,7 +427,7 @@ async fn e18_only_status_200_in_time_and_without_a_detour_allows_a_name_and_it_i
     let once = ["broken", "created", "moved", "no", "silent"].map(|name| (format!("{name}.example"), 1));
     assert_eq!(asked, BTreeMap::from(once), "each is remembered, and the way of `moved` was not followed");
     assert_eq!(place.orders(), 1, "only the service's own host was ordered");
-    assert!(place.shown(&authority, "clinic.example").await.is_some());
+    place.shows(&authority, "clinic.example").await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -430,7 +440,7 @@ async fn e18_orders_for_names_of_strangers_are_bounded_also_over_a_restart() {
     let authority = place.authority().await;
 
     for name in ["a.example", "b.example"] {
-        assert!(place.shown(&authority, name).await.is_some(), "{name}");
+        place.shows(&authority, name).await;
     }
     for round in 0..2 {
         for name in ["c.example", "d.example"] {
@@ -441,7 +451,7 @@ async fn e18_orders_for_names_of_strangers_are_bounded_also_over_a_restart() {
         assert!(problem.contains("2 were ordered within an hour"), "{on_demand}");
         assert_eq!(on_demand["refused"], 2, "{on_demand}");
         assert_eq!(place.orders(), 2, "in round {round}");
-        assert!(place.shown(&authority, "a.example").await.is_some());
+        place.shows(&authority, "a.example").await;
         place.restart();
     }
 }
@@ -455,7 +465,7 @@ async fn e18_a_name_that_is_no_longer_allowed_is_let_go_when_its_certificate_is_
     let wish = Wish { names: &[], seconds: 6, on_demand: allowing.settings(20), ..Wish::default() };
     let mut place = wish.granted().await;
     let authority = place.authority().await;
-    assert!(place.shown(&authority, "yes.example").await.is_some());
+    place.shows(&authority, "yes.example").await;
     let file = place.kept().join("yes.example.pem");
     assert!(file.exists());
 
