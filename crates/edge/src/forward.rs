@@ -103,7 +103,7 @@ async fn pass(
     let progress = Progress::watching(watch);
     let upload = Upload::new(body, &progress);
     let bodyless = upload.is_empty();
-    ledger.twin = mirror::begin(worker, place, arm, &draw, &order, bodyless);
+    ledger.twin = mirror::begin(worker, place, arm, &draw, &order, &ledger, bodyless);
     let shielded = shield::of(&place.target, arm, &draw, &parts.method);
     let shielded = shielded.filter(|shielded| shielded.covers(&order, &upload));
     let mut exchanged = fetch(worker, &order, upload, &progress, &mut ledger).await;

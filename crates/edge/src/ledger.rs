@@ -365,16 +365,23 @@ impl Ledger {
         }
     }
 
+    /// Returns the template of the request's route.
+    pub(crate) fn route(&self) -> Option<&Arc<str>> {
+        self.subject.as_ref().and_then(|subject| subject.route.as_ref())
+    }
+
+    /// Returns what may be told of the request's path: its route's template, or the path with what may name a person hidden.
+    pub(crate) fn endpoint(&self, route: Option<&str>) -> String {
+        route.map_or_else(|| redact::path(self.uri.path()), str::to_owned)
+    }
+
     fn count(&self, subject: &Subject, column: Option<Column>, error: Option<&'static str>) {
         let answered = column != Some(Column::ClientAbort);
         let Some(failed) = column.filter(|column| column.is_error()) else {
             let latency_ms = self.head_after.filter(|_| answered).map(|after| after.as_secs_f64() * 1e3);
             return self.worker.shard.count(subject, Ending { column, latency_ms, ..Ending::default() });
         };
-        let endpoint = || match &subject.route {
-            Some(template) => template.to_string(),
-            None => redact::path(self.uri.path()),
-        };
+        let endpoint = || self.endpoint(subject.route.as_deref());
         let repeated = self.user.is_some_and(|user| {
             self.worker.repeats.note(user, subject, (self.method.as_str(), &endpoint()), Instant::now())
         });

@@ -7,6 +7,7 @@ use crate::body::{Progress, Upload};
 use crate::exchange::{self, Order};
 use crate::failure::Failure;
 use crate::headers::{self, Upgrade};
+use crate::ledger::Ledger;
 use crate::limits;
 use crate::redact;
 use crate::route::{ArmRoutes, Place, TargetRoutes};
@@ -78,6 +79,7 @@ pub(crate) fn begin(
     arm: &ArmRoutes,
     draw: &Draw<'_>,
     order: &Order<'_>,
+    ledger: &Ledger,
     bodyless: bool,
 ) -> Option<Box<Twin>> {
     let target = &place.target;
@@ -88,8 +90,8 @@ pub(crate) fn begin(
     if !plain || draw.allowed || arm.revision != stable.revision {
         return None;
     }
-    let template = target.template(order.path.path());
-    let named = |list: &[String]| template.as_deref().is_some_and(|of| list.iter().any(|name| name == of));
+    let route = ledger.route().map(|route| &**route);
+    let named = |list: &[String]| route.is_some_and(|of| list.iter().any(|name| name == of));
     if named(&copies.never) || worker.random.percent() >= copies.share.percent() {
         return None;
     }
@@ -107,7 +109,7 @@ pub(crate) fn begin(
         method: order.method.clone(),
         path: order.path.clone(),
         headers,
-        route: template.map_or_else(|| redact::path(order.path.path()), |of| of.to_string()),
+        route: ledger.endpoint(route),
         bodies,
     };
     let (told, tells) = oneshot::channel();

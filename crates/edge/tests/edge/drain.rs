@@ -34,16 +34,7 @@ impl Switched {
     }
 
     async fn websocket(&self) -> TcpStream {
-        let mut stream = TcpStream::connect(self.bench.address).await.unwrap();
-        let head = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
-        stream.write_all(head.as_bytes()).await.unwrap();
-        let mut answer = vec![0; 1024];
-        let count = stream.read(&mut answer).await.unwrap();
-        assert!(
-            answer[..count].starts_with(b"HTTP/1.1 101"),
-            "{}",
-            String::from_utf8_lossy(&answer[..count])
-        );
+        let stream = crate::long::websocket(self.bench.address).await;
         assert_eq!(self.bench.in_flight().await, (1, 1));
         stream
     }

@@ -17,16 +17,24 @@ const GOODBYE: [u8; 8] = [0x88, 0x82, 1, 2, 3, 4, 0x03 ^ 1, 0xe9 ^ 2];
 /// A text of four letters, not masked: the replica sends back what it gets, and so it is one both ways.
 const TEXT: [u8; 6] = [0x81, 0x04, b'e', b'c', b'h', b'o'];
 
+/// Opens a WebSocket over HTTP/1.1.
 pub async fn websocket(address: SocketAddr) -> TcpStream {
+    upgraded(address).await.0
+}
+
+/// Opens a WebSocket over HTTP/1.1, and returns the head of the answer in lower case, too.
+pub async fn upgraded(address: SocketAddr) -> (TcpStream, String) {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let head = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n";
+    let head = "GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
+                Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
     while !answer.ends_with(b"\r\n\r\n") {
         answer.push(stream.read_u8().await.unwrap());
     }
-    assert!(answer.starts_with(b"HTTP/1.1 101"), "{}", String::from_utf8_lossy(&answer));
-    stream
+    let answer = String::from_utf8_lossy(&answer).to_lowercase();
+    assert!(answer.starts_with("http/1.1 101"), "{answer}");
+    (stream, answer)
 }
 
 async fn read<const BYTES: usize>(stream: &mut TcpStream) -> [u8; BYTES] {

@@ -160,6 +160,27 @@ async fn only_safe_requests_without_a_body_are_copied_and_not_those_of_the_allow
 }
 
 #[tokio::test]
+async fn a_route_is_what_clients_ask_for_also_where_a_prefix_is_stripped() {
+    let (bench, v1, v2) = pair().await;
+    let table = mirrored(&v1, &v2)
+        .with("paths", json!(["/front"]))
+        .with("strip_path", json!(true))
+        .with("templates", json!(["/front/name", "/front/plain"]))
+        .with("mirror", json!({ "share": 100, "bodies": ["/front/name"], "never": ["/front/plain"] }));
+    bench.put(table).await;
+    let mut client = bench.client().await;
+
+    for path in ["/front/plain", "/front/name"] {
+        client.get(path).await;
+    }
+
+    let seen = seen(&bench, 1).await;
+    assert_eq!((&seen["compared"], &seen["body"]), (&json!(1), &json!(1)), "{seen}");
+    assert_eq!(seen["differences"][0]["route"], "/front/name");
+    assert_eq!(v2.requests(), 1);
+}
+
+#[tokio::test]
 async fn a_candidate_that_is_silent_holds_up_nobody() {
     let (bench, v1, v2) = pair().await;
     bench.put(mirrored(&v1, &v2)).await;

@@ -3,6 +3,7 @@
 //! The cases are of the kinds of the Autobahn test suite, which needs a Python that is no longer there: framing, pings, reserved
 //! bits, opcodes, fragments, UTF-8, closing.
 
+use crate::long::upgraded;
 use crate::support::{Bench, PATIENCE, Table, http2_client, request};
 use bytes::Bytes;
 use futures_util::{SinkExt, StreamExt};
@@ -192,18 +193,9 @@ async fn converse(mut stream: impl AsyncRead + AsyncWrite + Unpin, said: &[u8], 
     heard
 }
 
-/// Opens a WebSocket over HTTP/1.1.
-async fn upgraded(address: SocketAddr) -> TcpStream {
-    let mut stream = TcpStream::connect(address).await.unwrap();
-    let head = "GET /ws HTTP/1.1\r\nHost: clinic.example\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-                Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n";
-    stream.write_all(head.as_bytes()).await.unwrap();
-    let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n\r\n") {
-        answer.push(stream.read_u8().await.unwrap());
-    }
-    let answer = String::from_utf8_lossy(&answer).to_lowercase();
-    assert!(answer.starts_with("http/1.1 101"), "{answer}");
+/// Opens a WebSocket over HTTP/1.1; the server's own answer to the key comes through.
+async fn over_http1(address: SocketAddr) -> TcpStream {
+    let (stream, answer) = upgraded(address).await;
     assert!(answer.contains("sec-websocket-accept: s3pplmbitxaq9kygzzhzrbk+xoo="), "{answer}");
     stream
 }
@@ -247,11 +239,11 @@ async fn e12_websockets_say_through_the_edge_what_they_say_without_it() {
     let cases = cases();
 
     for (name, said, code) in &cases {
-        let direct = converse(upgraded(server.address).await, said, said.len()).await;
+        let direct = converse(over_http1(server.address).await, said, said.len()).await;
         assert_eq!(code_of(&direct), Some(*code), "{name}: {direct:?}");
         // One byte at a time where that takes no time.
         for piece in [said.len(), 1000, 1].into_iter().filter(|piece| *piece > 1 || said.len() < 2000) {
-            let through = converse(upgraded(bench.address).await, said, piece).await;
+            let through = converse(over_http1(bench.address).await, said, piece).await;
             assert!(
                 through == direct,
                 "{name}, in pieces of {piece}: {} bytes, not {}",
