@@ -2,6 +2,7 @@
 //! Buffers nothing; refuses nothing; see `exchange` for what follows from what is noticed.
 
 use crate::claim::{Claim, Kind};
+use crate::direct::Content;
 use crate::failure::Failure;
 use crate::grpc;
 use crate::guard::{BodyWatch, Noted, Reason, Verdict};
@@ -140,11 +141,12 @@ pub(crate) enum Upload {
 }
 
 impl Upload {
-    pub(crate) fn new(body: Incoming, progress: &Rc<Progress>) -> Self {
-        if body.is_end_stream() {
-            return Self::Empty;
+    /// None: the request has no body.
+    pub(crate) fn new(body: Option<Incoming>, progress: &Rc<Progress>) -> Self {
+        match body {
+            Some(body) if !body.is_end_stream() => Self::Streaming { body, progress: Rc::clone(progress) },
+            _ => Self::Empty,
         }
-        Self::Streaming { body, progress: Rc::clone(progress) }
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -217,6 +219,53 @@ fn blame(error: &hyper::Error) -> Stage {
     Stage::Gone
 }
 
+/// An answer's body on its way from a replica.
+pub(crate) enum Download {
+    Hyper(Incoming),
+    Direct(Content),
+}
+
+impl Download {
+    /// Whether the connection it came on can carry another request, as far as is known here: hyper knows of its own.
+    pub(crate) fn frees(&self) -> bool {
+        match self {
+            Self::Hyper(_) => true,
+            Self::Direct(content) => content.frees(),
+        }
+    }
+}
+
+impl Body for Download {
+    type Data = Bytes;
+    type Error = BodyError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BodyError>>> {
+        match &mut *self {
+            Self::Hyper(body) => Pin::new(body)
+                .poll_frame(context)
+                .map(|frame| frame.map(|frame| frame.map_err(BodyError::from))),
+            Self::Direct(content) => Pin::new(content).poll_frame(context),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match self {
+            Self::Hyper(body) => body.is_end_stream(),
+            Self::Direct(content) => content.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match self {
+            Self::Hyper(body) => body.size_hint(),
+            Self::Direct(content) => content.size_hint(),
+        }
+    }
+}
+
 /// What a client receives.
 pub(crate) enum Reply {
     /// Written by the edge.
@@ -227,7 +276,7 @@ pub(crate) enum Reply {
 
 /// An answer on its way to the client. Holds the claim on the replica until its end.
 pub(crate) struct Passed {
-    body: Incoming,
+    body: Download,
     claim: Claim,
     lease: Option<Lease>,
     pool: Rc<Pool>,
@@ -242,7 +291,7 @@ pub(crate) struct Passed {
 
 impl Passed {
     pub(crate) fn new(
-        body: Incoming,
+        body: Download,
         encoded: bool,
         claim: Claim,
         lease: Lease,
@@ -263,7 +312,9 @@ impl Passed {
         self.ended = true;
         self.ledger.settle(outcome);
         match self.lease.take() {
-            Some(lease) if outcome == Outcome::Answered => self.pool.put(self.claim.replica().id, lease),
+            Some(lease) if outcome == Outcome::Answered && self.body.frees() => {
+                self.pool.put(self.claim.replica().id, lease)
+            }
             _ => {}
         }
     }
@@ -310,7 +361,7 @@ impl Passed {
                 }
             }
         }
-        polled.map(|frame| frame.map(|frame| frame.map_err(BodyError::from)))
+        polled
     }
 
     /// Says why an answer broke off. A client that breaks its own body must not be able to blame the release for it.

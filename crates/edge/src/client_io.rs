@@ -5,7 +5,7 @@
 use crate::config::Waits;
 use crate::framing::Framing;
 use crate::limits;
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -214,7 +214,34 @@ impl<S> ClientIo<S> {
     }
 }
 
+impl<S> ClientIo<S> {
+    /// Returns what was read and not given to anybody yet.
+    pub(crate) fn ahead(&self) -> &Bytes {
+        &self.ahead
+    }
+
+    /// Takes the first bytes of what is ahead away: they have been used.
+    pub(crate) fn use_ahead(&mut self, count: usize) {
+        self.ahead.advance(count);
+    }
+
+    /// Puts what was read behind what is ahead.
+    pub(crate) fn put_ahead(&mut self, bytes: &[u8]) {
+        if !bytes.is_empty() {
+            self.ahead = Bytes::from([&self.ahead, bytes].concat());
+        }
+    }
+}
+
 impl<S: AsyncRead + Unpin> ClientIo<S> {
+    /// Reads what the client says now, not what is ahead. Nothing: it never will say anything.
+    pub(crate) fn poll_said(&mut self, context: &mut Context<'_>, to: &mut [u8]) -> Poll<io::Result<usize>> {
+        let mut buffer = ReadBuf::new(to);
+        ready!(self.poll_socket(context, &mut buffer))?;
+        self.line.rests.store(false, Relaxed);
+        Poll::Ready(Ok(buffer.filled().len()))
+    }
+
     /// Waits until the client says something, and reads the start of it. False: it never will.
     pub(crate) async fn wake(&mut self) -> bool {
         let had = self.ahead.len();

@@ -1,8 +1,11 @@
-//! Serves one client connection with HTTP/1.1 or HTTP/2, which its first bytes tell apart. One that is quiet is put aside: it keeps
-//! its socket and its waits, and no buffer. Closes at the farewell, never between a request and its answer.
+//! Serves one client connection with HTTP/1.1 or HTTP/2, which its first bytes tell apart. Plain requests are answered by `direct`;
+//! all else by hyper, until the connection is quiet and put aside: it keeps its socket and its waits, and no buffer.
+//! Closes at the farewell, never between a request and its answer.
 
 use crate::client_io::{ClientIo, ClientLine};
+use crate::direct::{self, Next};
 use crate::limits;
+use bytes::Bytes;
 use http::{Request, Response, Version};
 use hyper::body::{Body, Incoming};
 use hyper::rt::Executor;
@@ -46,9 +49,9 @@ pub(crate) async fn converse<S, H, A, B>(
     farewell: impl Future<Output = ()>,
 ) where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: Fn(Request<Incoming>) -> A + Clone + 'static,
+    H: Fn(Request<Option<Incoming>>) -> A + Clone + 'static,
     A: Future<Output = Result<Response<B>, Infallible>> + 'static,
-    B: Body + 'static,
+    B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
     let mut farewell = pin!(farewell);
@@ -63,12 +66,30 @@ pub(crate) async fn converse<S, H, A, B>(
         _ if http2 => return streams(io, answer, farewell).await,
         _ => {}
     }
+    while direct::serve(&mut io, &answer, farewell.as_mut()).await == Next::Other {
+        match requests(io, &line, answer.clone(), farewell.as_mut()).await {
+            Some(at_rest) => io = at_rest,
+            None => return,
+        }
+    }
+}
+
+/// The same with HTTP/1.1 or HTTP/2 as hyper speaks them, for whoever compares.
+#[cfg(any(test, fuzzing))]
+pub(crate) async fn converse_by_hyper<S, H, A, B>(mut io: ClientIo<S>, line: Arc<ClientLine>, answer: H)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    H: Fn(Request<Option<Incoming>>) -> A + Clone + 'static,
+    A: Future<Output = Result<Response<B>, Infallible>> + 'static,
+    B: Body<Data = Bytes> + 'static,
+    B::Error: Into<Box<dyn Error + Send + Sync>>,
+{
+    let mut farewell = pin!(std::future::pending());
+    if io.begins_with(PREFACE).await {
+        return streams(io, answer, farewell).await;
+    }
     while let Some(at_rest) = requests(io, &line, answer.clone(), farewell.as_mut()).await {
         io = at_rest;
-        tokio::select! {
-            awake = io.wake() => if !awake { return },
-            () = farewell.as_mut() => return,
-        }
     }
 }
 
@@ -98,12 +119,17 @@ async fn requests<S, H, A, B>(
 ) -> Option<ClientIo<S>>
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: Fn(Request<Incoming>) -> A,
+    H: Fn(Request<Option<Incoming>>) -> A,
     A: Future<Output = Result<Response<B>, Infallible>>,
-    B: Body + 'static,
+    B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let serving = http1().serve_connection(TokioIo::new(io), service_fn(answer)).with_upgrades();
+    let serving = http1()
+        .serve_connection(
+            TokioIo::new(io),
+            service_fn(move |request: Request<Incoming>| answer(request.map(Some))),
+        )
+        .with_upgrades();
     // Beside the task, not in it: a connection at rest has none.
     let mut serving = Box::new(serving);
     let turn = std::future::poll_fn(|context| {
@@ -134,12 +160,15 @@ where
 async fn streams<S, H, A, B>(io: ClientIo<S>, answer: H, farewell: Pin<&mut impl Future<Output = ()>>)
 where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    H: Fn(Request<Incoming>) -> A + 'static,
+    H: Fn(Request<Option<Incoming>>) -> A + 'static,
     A: Future<Output = Result<Response<B>, Infallible>> + 'static,
-    B: Body + 'static,
+    B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
-    let mut serving = Box::pin(http2().serve_connection(TokioIo::new(io), service_fn(answer)));
+    let mut serving = Box::pin(http2().serve_connection(
+        TokioIo::new(io),
+        service_fn(move |request: Request<Incoming>| answer(request.map(Some))),
+    ));
     tokio::select! {
         _ = serving.as_mut() => return,
         () = farewell => {}
@@ -178,7 +207,6 @@ mod tests {
     use crate::config::Waits;
     use crate::door::Door;
     use http_body_util::Full;
-    use hyper::body::Bytes;
     use std::rc::Rc;
     use std::time::Duration;
     use tokio::io::{AsyncReadExt, DuplexStream};
@@ -201,7 +229,7 @@ mod tests {
         let line = Arc::clone(&client.line);
         let (near, far) = tokio::io::duplex(1 << 16);
         let io = ClientIo::new(far, Arc::clone(&line), Waits::default());
-        let answer = move |request: Request<Incoming>| {
+        let answer = move |request: Request<Option<Incoming>>| {
             let client = Rc::clone(&client);
             async move {
                 client.begin(request.version() == http::Version::HTTP_2);

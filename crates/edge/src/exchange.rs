@@ -2,16 +2,16 @@
 //! Refuses to send anything twice once a byte of it may have been read, save GET and HEAD on a connection found stale.
 
 use crate::balance::NoneLeft;
-use crate::body::{Progress, Stage, Upload};
+use crate::body::{Download, Progress, Stage, Upload};
 use crate::claim::Claim;
 use crate::clock;
+use crate::direct::{self, Trouble};
 use crate::failure::Failure;
 use crate::headers::Upgrade;
 use crate::pool::{self, Lease, Reuse, Sender};
 use crate::worker::Worker;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, Uri, Version, header};
-use hyper::body::Incoming;
 use rollout::names::{Revision, Target};
 use rollout::release::Protocol;
 use std::error::Error;
@@ -31,18 +31,13 @@ pub(crate) struct Order<'r> {
 }
 
 impl Order<'_> {
-    fn request(&self, sender: &Sender, body: Upload) -> Result<Request<Upload>, Failure> {
+    fn request(&self, body: Upload) -> Request<Upload> {
         let mut request = Request::new(body);
         *request.method_mut() = self.method.clone();
         request.headers_mut().clone_from(&self.headers);
-        match sender {
-            Sender::Http1(_) => {
-                *request.uri_mut() = Uri::from(self.path.clone());
-                *request.version_mut() = Version::HTTP_11;
-            }
-            Sender::Http2(_) => self.head_http2(&mut request)?,
-        }
-        Ok(request)
+        *request.uri_mut() = Uri::from(self.path.clone());
+        *request.version_mut() = Version::HTTP_11;
+        request
     }
 
     /// HTTP/2 has the host in the address, and no headers of one connection (RFC 9113, 8.2.2).
@@ -69,7 +64,7 @@ impl Order<'_> {
 
 /// An answer's head, and what must be kept until its end.
 pub(crate) struct Exchanged {
-    pub(crate) response: Response<Incoming>,
+    pub(crate) response: Response<Download>,
     pub(crate) claim: Claim,
     pub(crate) lease: Lease,
 }
@@ -103,7 +98,7 @@ pub(crate) async fn exchange(
         };
         tried(&claim);
         let replica = claim.replica().id;
-        let Some(mut lease) = lease(worker, &claim, reuse).await? else {
+        let Some(mut lease) = lease(worker, &claim, repeatable, reuse).await? else {
             claim.replica().outlier.failed(clock::now());
             without.push(replica);
             continue;
@@ -133,8 +128,8 @@ pub(crate) async fn exchange(
     }
 }
 
-/// Returns a connection to the claimed replica; None when it takes none.
-async fn lease(worker: &Worker, claim: &Claim, reuse: Reuse) -> Result<Option<Lease>, Failure> {
+/// Returns a connection to the claimed replica; None when it takes none. `plain`: it is for a request without a body.
+async fn lease(worker: &Worker, claim: &Claim, plain: bool, reuse: Reuse) -> Result<Option<Lease>, Failure> {
     let (replica, limit) = (claim.replica(), worker.waits.upstream_connect);
     let connecting = async {
         match replica.protocol {
@@ -143,12 +138,16 @@ async fn lease(worker: &Worker, claim: &Claim, reuse: Reuse) -> Result<Option<Le
         }
     };
     // Only connections that carry one request at a time are in there.
-    if let Some(lease) = worker.pool.take(replica.id, reuse, std::time::Instant::now()) {
-        return Ok(Some(lease));
-    }
-    tokio::select! {
-        connected = connecting => Ok(connected.ok()),
-        () = claim.cancelled() => Err(Failure::Drained),
+    let lease = match worker.pool.take(replica.id, reuse, std::time::Instant::now()) {
+        Some(lease) => Some(lease),
+        None => tokio::select! {
+            connected = connecting => connected.ok(),
+            () = claim.cancelled() => return Err(Failure::Drained),
+        },
+    };
+    match lease {
+        Some(lease) if !plain && matches!(lease.sender, Sender::Direct) => Ok(lease.lend().await.ok()),
+        lease => Ok(lease),
     }
 }
 
@@ -160,27 +159,22 @@ async fn send(
     body: Upload,
     repeatable: bool,
     progress: &Progress,
-) -> Result<Response<Incoming>, Attempt> {
+) -> Result<Response<Download>, Attempt> {
     let (read_before, _) = lease.wire.moved();
-    let was_empty = body.is_empty();
-    let request = order.request(&lease.sender, body).map_err(Attempt::Failed)?;
-    let sending = lease.sender.send(request);
-    let sent = tokio::select! {
-        sent = sending => sent,
-        () = claim.cancelled() => return Err(Attempt::Failed(Failure::Drained)),
-        failure = out_of_time(worker, progress) => return Err(Attempt::Failed(failure)),
+    let trouble = {
+        let sending = transmit(order, lease, body);
+        let sent = tokio::select! {
+            biased;
+            sent = sending => sent,
+            () = claim.cancelled() => return Err(Attempt::Failed(Failure::Drained)),
+            failure = out_of_time(worker, progress) => return Err(Attempt::Failed(failure)),
+        };
+        match sent {
+            Ok(response) => return Ok(response),
+            Err(Attempt::Failed(trouble @ (Failure::Reset | Failure::BadAnswer))) => trouble,
+            Err(attempt) => return Err(attempt),
+        }
     };
-    let mut error = match sent {
-        Ok(response) => return Ok(response),
-        Err(error) => error,
-    };
-    // hyper gives the message back only if none of it was written.
-    if let Some(message) = error.take_message() {
-        return Err(Attempt::Unsent(message.into_body()));
-    }
-    if was_empty && is_unprocessed(error.error()) {
-        return Err(Attempt::Unsent(Upload::Empty));
-    }
     match progress.stage.get() {
         Stage::Malformed => return Err(Attempt::Failed(Failure::BadBody)),
         Stage::Gone => return Err(Attempt::Failed(Failure::ClientGone)),
@@ -191,8 +185,41 @@ async fn send(
     if silent && lease.used && repeatable {
         return Err(Attempt::Stale);
     }
-    let failure = if error.error().is_parse() { Failure::BadAnswer } else { Failure::Reset };
-    Err(Attempt::Failed(failure))
+    Err(Attempt::Failed(trouble))
+}
+
+/// Sends a request and waits for the head of its answer. Dropped before, its connection is closed, or its stream reset: a late
+/// answer can never meet another request.
+async fn transmit(order: &Order<'_>, lease: &mut Lease, body: Upload) -> Result<Response<Download>, Attempt> {
+    let was_empty = body.is_empty();
+    let sent = match &mut lease.sender {
+        Sender::Direct => {
+            let answer = direct::ask(&lease.wire, order).await;
+            return answer.map(|response| response.map(Download::Direct)).map_err(|trouble| match trouble {
+                Trouble::Unsent => Attempt::Unsent(body),
+                Trouble::Ended => Attempt::Failed(Failure::Reset),
+                Trouble::Malformed => Attempt::Failed(Failure::BadAnswer),
+            });
+        }
+        Sender::Hyper(lent) => lent.sender.try_send_request(order.request(body)).await,
+        Sender::Http2(seat) => {
+            let mut request = order.request(body);
+            order.head_http2(&mut request).map_err(Attempt::Failed)?;
+            seat.send(request).await
+        }
+    };
+    let mut error = match sent {
+        Ok(response) => return Ok(response.map(Download::Hyper)),
+        Err(error) => error,
+    };
+    // hyper gives the message back only if none of it was written.
+    if let Some(message) = error.take_message() {
+        return Err(Attempt::Unsent(message.into_body()));
+    }
+    if was_empty && is_unprocessed(error.error()) {
+        return Err(Attempt::Unsent(Upload::Empty));
+    }
+    Err(Attempt::Failed(if error.error().is_parse() { Failure::BadAnswer } else { Failure::Reset }))
 }
 
 /// Whether an HTTP/2 replica says that it has not looked at the request (RFC 9113, 8.7): any may be sent again.

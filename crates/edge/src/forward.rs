@@ -27,7 +27,7 @@ use std::rc::Rc;
 pub(crate) async fn serve(
     worker: Rc<Worker>,
     client: Rc<Client>,
-    request: Request<Incoming>,
+    request: Request<Option<Incoming>>,
 ) -> Result<Response<Reply>, Infallible> {
     let (parts, body) = request.into_parts();
     let number = client.begin(parts.version == Version::HTTP_2);
@@ -83,7 +83,7 @@ async fn pass(
     authority: &headers::Authority,
     place: &Place,
     mut parts: Parts,
-    body: Incoming,
+    body: Option<Incoming>,
     mut ledger: Ledger,
 ) -> Response<Reply> {
     let draw = split::draw(&place.target, &parts.headers, &worker.random, &worker.seal);
@@ -98,7 +98,7 @@ async fn pass(
     };
     let guard = place.target.guard.as_ref();
     let watch = guard
-        .filter(|_| !body.is_end_stream())
+        .filter(|_| body.as_ref().is_some_and(|body| !body.is_end_stream()))
         .and_then(|guard| guard.body(&ledger.seen(worker, &place.target, &parts)));
     let progress = Progress::watching(watch);
     let upload = Upload::new(body, &progress);

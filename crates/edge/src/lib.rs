@@ -21,6 +21,7 @@ mod config;
 mod control;
 mod converse;
 mod count;
+mod direct;
 mod door;
 mod drain;
 mod exchange;

@@ -69,6 +69,10 @@ pub const CLIENT_HEAD_BYTES: usize = 64 * 1024;
 pub const CLIENT_HEADERS: usize = 128;
 /// Client connections of one worker. More wait in the listener's backlog instead of exhausting descriptors.
 pub const CLIENT_CONNECTIONS: usize = 20_000;
+/// Bytes read at a time of a client that sends plain requests: a head fits, and so does a browser's bundle of cookies.
+pub const PLAIN_READ: usize = 16 * 1024;
+/// A head that has not come whole after so many reads is hyper's: nothing is read again and again.
+pub const PLAIN_READS: usize = 8;
 /// Streams of one HTTP/2 connection; what browsers expect at least is 100.
 pub const CLIENT_STREAMS: u32 = 250;
 /// HTTP/2 pings find dead peers of silent connections.
@@ -89,8 +93,18 @@ pub const UPSTREAM_IDLE: Duration = Duration::from_secs(60);
 pub const UPSTREAM_IDLE_CONNECTIONS: usize = 256;
 /// After the answer's end the connection becomes reusable at once, or it is given up.
 pub const UPSTREAM_SETTLE: Duration = Duration::from_secs(1);
-/// Bytes read ahead from one replica's connection.
+/// Bytes read ahead from one replica's connection, and of an answer's head.
 pub const UPSTREAM_BUFFER: usize = 256 * 1024;
+/// Header fields of an answer, as many as hyper takes;
+pub const UPSTREAM_HEADERS: usize = 100;
+/// and of its trailers.
+pub const TRAILERS: usize = 32;
+/// Bytes read at once where an answer begins: its head and a small content, which need no more;
+pub const UPSTREAM_READ_HEAD: usize = 8 * 1024;
+/// and where it goes on.
+pub const UPSTREAM_READ: usize = 64 * 1024;
+/// Bytes of a chunk's size with its extensions, and of all trailers.
+pub const CHUNK_LINE_BYTES: usize = 16 * 1024;
 
 /// Requests at a time on one HTTP/2 connection to a replica; Go's and Java's servers allow 100 to 250 by default.
 pub const UPSTREAM_STREAMS: usize = 100;

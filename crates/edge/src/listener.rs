@@ -102,7 +102,9 @@ async fn serve(worker: Rc<Worker>, stream: ClientStream, client: Rc<Client>) {
     let io = ClientIo::new(stream, Arc::clone(&line), worker.waits);
     let answer = {
         let (worker, client) = (Rc::clone(&worker), Rc::clone(&client));
-        move |request: Request<Incoming>| forward::serve(Rc::clone(&worker), Rc::clone(&client), request)
+        move |request: Request<Option<Incoming>>| {
+            forward::serve(Rc::clone(&worker), Rc::clone(&client), request)
+        }
     };
     converse(io, line, settled, answer, farewell(&worker, &client)).await;
 }

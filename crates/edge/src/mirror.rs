@@ -3,7 +3,7 @@
 
 pub(crate) mod tally;
 
-use crate::body::{Progress, Upload};
+use crate::body::{Download, Progress, Upload};
 use crate::exchange::{self, Order};
 use crate::failure::Failure;
 use crate::headers::{self, Upgrade};
@@ -17,7 +17,6 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
 use http_body_util::BodyExt;
-use hyper::body::Incoming;
 use meter::wire::MirrorDifference;
 use rollout::names::Revision;
 use sha2::{Digest, Sha256};
@@ -176,12 +175,15 @@ impl Copy {
         if endless || status == StatusCode::SWITCHING_PROTOCOLS {
             return None;
         }
-        let body = match read(exchanged.response.into_body(), self.bodies).await {
+        let mut content = exchanged.response.into_body();
+        let body = match read(&mut content, self.bodies).await {
             Ok(body) => body,
             Err(Unread::Broken) => return Some(None),
             Err(Unread::TooLong) => return None,
         };
-        worker.pool.put(exchanged.claim.replica().id, exchanged.lease);
+        if content.frees() {
+            worker.pool.put(exchanged.claim.replica().id, exchanged.lease);
+        }
         Some(Some(Answer { status: status.as_u16(), body, took }))
     }
 }
@@ -200,7 +202,7 @@ enum Unread {
 }
 
 /// Reads a body to its end, so that its connection can be used again; returns its hash where it is compared.
-async fn read(mut body: Incoming, hashed: bool) -> Result<Option<[u8; 32]>, Unread> {
+async fn read(body: &mut Download, hashed: bool) -> Result<Option<[u8; 32]>, Unread> {
     let mut hash = hashed.then(Sha256::new);
     let mut length = 0;
     while let Some(frame) = body.frame().await {

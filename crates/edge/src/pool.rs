@@ -1,15 +1,12 @@
-//! Keeps idle connections to replicas, one pool per worker, and hands out only those a request may safely go on.
-//! Refuses a stale one: hyper cannot say whether a connection has become readable since its task last ran, so the pool asks
-//! the kernel (`recv` with `MSG_PEEK`) right before use. See libraries.md, A.7, for why hyper-util's pool is not taken.
+//! Keeps idle connections to replicas, one pool per worker, and hands out only those a request may safely go on; lends them to
+//! hyper for what `direct` does not send. Refuses a stale one: for a request that cannot be repeated, it asks the kernel (`recv`
+//! with `MSG_PEEK`) right before use. See libraries.md, A.7, for why hyper-util's pool is not taken.
 
 use crate::body::Upload;
 use crate::claim::Replica;
 use crate::limits;
 use crate::multiplex::{Lines, Seat};
 use crate::wire::{Wire, WireIo};
-use http::{Request, Response};
-use hyper::body::Incoming;
-use hyper::client::conn::TrySendError;
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::cell::RefCell;
@@ -19,6 +16,7 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpStream;
+use tokio::task::AbortHandle;
 
 /// Which idle connections a request may go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,42 +31,18 @@ pub(crate) enum Reuse {
 
 /// What a request is sent with.
 pub(crate) enum Sender {
-    /// A connection of its own.
-    Http1(SendRequest<Upload>),
+    /// A connection of its own, on which `direct` asks.
+    Direct,
+    /// A connection of its own, lent to hyper for this request.
+    Hyper(Lent),
     /// A stream beside others.
     Http2(Seat),
 }
 
-impl Sender {
-    /// Sends a request and waits for the head of its answer. Dropped before, it makes hyper close the connection, or
-    /// reset the stream: a late answer can never meet another request.
-    pub(crate) async fn send(
-        &mut self,
-        request: Request<Upload>,
-    ) -> Result<Response<Incoming>, TrySendError<Request<Upload>>> {
-        match self {
-            Self::Http1(sender) => sender.try_send_request(request).await,
-            Self::Http2(seat) => seat.send(request).await,
-        }
-    }
-
-    /// Whether it can carry another request now.
-    fn is_ready(&self) -> bool {
-        matches!(self, Self::Http1(sender) if sender.is_ready())
-    }
-
-    fn is_closed(&self) -> bool {
-        matches!(self, Self::Http1(sender) if sender.is_closed())
-    }
-
-    /// Waits until it can carry another request; false when it never will.
-    async fn ready(&mut self) -> bool {
-        match self {
-            Self::Http1(sender) => sender.ready().await.is_ok(),
-            // Given back by being dropped.
-            Self::Http2(_) => false,
-        }
-    }
+/// hyper's end of a connection, and the task that serves it.
+pub(crate) struct Lent {
+    pub(crate) sender: SendRequest<Upload>,
+    task: AbortHandle,
 }
 
 /// A connection to a replica, or a stream of one, for one request.
@@ -79,16 +53,23 @@ pub(crate) struct Lease {
     pub(crate) used: bool,
 }
 
+impl Lease {
+    /// Lends a connection to hyper, which sends what is no plain request.
+    pub(crate) async fn lend(self) -> io::Result<Self> {
+        let io = TokioIo::new(WireIo(Arc::clone(&self.wire)));
+        let mut builder = http1::Builder::new();
+        builder.max_buf_size(limits::UPSTREAM_BUFFER);
+        let (sender, connection) = builder.handshake(io).await.map_err(io::Error::other)?;
+        // Its errors reach whoever waits for the answer.
+        let serving = tokio::task::spawn_local(connection.with_upgrades());
+        Ok(Self { sender: Sender::Hyper(Lent { sender, task: serving.abort_handle() }), ..self })
+    }
+}
+
 /// Connects to a replica that speaks HTTP/1.1.
 pub(crate) async fn connect(replica: &Replica, limit: Duration) -> io::Result<Lease> {
     let wire = tokio::time::timeout(limit, wire(replica)).await??;
-    let io = TokioIo::new(WireIo(Arc::clone(&wire)));
-    let mut builder = http1::Builder::new();
-    builder.max_buf_size(limits::UPSTREAM_BUFFER);
-    let (sender, connection) = builder.handshake(io).await.map_err(io::Error::other)?;
-    // Its errors reach whoever waits for the answer; an idle connection that ends is found closed in the pool.
-    tokio::task::spawn_local(connection.with_upgrades());
-    Ok(Lease { sender: Sender::Http1(sender), wire, used: false })
+    Ok(Lease { sender: Sender::Direct, wire, used: false })
 }
 
 /// Opens a socket to a replica.
@@ -99,7 +80,7 @@ pub(crate) async fn wire(replica: &Replica) -> io::Result<Arc<Wire>> {
 }
 
 struct Idle {
-    lease: Lease,
+    wire: Arc<Wire>,
     since: Instant,
 }
 
@@ -119,47 +100,51 @@ impl Pool {
         }
         let mut idle = self.idle.borrow_mut();
         let stack = idle.get_mut(&replica)?;
-        while let Some(Idle { lease, since }) = stack.pop() {
+        while let Some(Idle { wire, since }) = stack.pop() {
             let age = now.saturating_duration_since(since);
             if reuse == Reuse::Recent && age >= limits::UPSTREAM_IDLE_UNSAFE {
                 // Everything below is older. This one may still serve a request that can be repeated.
-                stack.push(Idle { lease, since });
+                stack.push(Idle { wire, since });
                 return None;
             }
-            let alive = age < limits::UPSTREAM_IDLE && lease.sender.is_ready();
-            if alive && (reuse == Reuse::Any || lease.wire.is_quiet()) {
-                return Some(lease);
+            let quiet = if reuse == Reuse::Any { wire.looks_quiet() } else { wire.is_quiet() };
+            if age < limits::UPSTREAM_IDLE && quiet {
+                return Some(Lease { sender: Sender::Direct, wire, used: true });
             }
         }
         None
     }
 
-    /// Takes a connection back after its answer has ended. It becomes reusable once hyper's task has seen that end too.
-    pub(crate) fn put(self: &Rc<Self>, replica: u64, mut lease: Lease) {
-        lease.used = true;
-        if matches!(lease.sender, Sender::Http2(_)) {
-            return;
-        }
-        if lease.sender.is_ready() {
-            self.keep(replica, lease);
-        } else if !lease.sender.is_closed() {
+    /// Takes a connection back after its answer has ended; one that was lent, once hyper has seen that end too.
+    pub(crate) fn put(self: &Rc<Self>, replica: u64, lease: Lease) {
+        let mut lent = match lease.sender {
+            Sender::Direct => return self.keep(replica, lease.wire),
+            Sender::Hyper(lent) => lent,
+            Sender::Http2(_) => return,
+        };
+        if lent.sender.is_ready() {
+            // hyper would close the connection it has nobody to serve on.
+            lent.task.abort();
+            self.keep(replica, lease.wire);
+        } else if !lent.sender.is_closed() {
             let pool = Rc::clone(self);
             tokio::task::spawn_local(async move {
-                let settled = tokio::time::timeout(limits::UPSTREAM_SETTLE, lease.sender.ready()).await;
-                if settled == Ok(true) {
-                    pool.keep(replica, lease);
+                let settled = tokio::time::timeout(limits::UPSTREAM_SETTLE, lent.sender.ready()).await;
+                if matches!(settled, Ok(Ok(()))) {
+                    lent.task.abort();
+                    pool.keep(replica, lease.wire);
                 }
             });
         }
     }
 
-    fn keep(&self, replica: u64, lease: Lease) {
+    fn keep(&self, replica: u64, wire: Arc<Wire>) {
         let mut idle = self.idle.borrow_mut();
         let stack = idle.entry(replica).or_default();
         if stack.len() >= limits::UPSTREAM_IDLE_CONNECTIONS {
             stack.remove(0);
         }
-        stack.push(Idle { lease, since: Instant::now() });
+        stack.push(Idle { wire, since: Instant::now() });
     }
 
     /// Closes the idle connections to replicas that take no new requests, so that these can end.
@@ -172,9 +157,7 @@ impl Pool {
     pub(crate) fn sweep(&self) {
         self.lines.sweep();
         self.idle.borrow_mut().retain(|_, stack| {
-            stack.retain(|idle| {
-                idle.since.elapsed() < limits::UPSTREAM_IDLE && !idle.lease.sender.is_closed()
-            });
+            stack.retain(|idle| idle.since.elapsed() < limits::UPSTREAM_IDLE && idle.wire.looks_quiet());
             !stack.is_empty()
         });
     }
@@ -191,7 +174,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream as Peer};
 
     /// Runs a check on a pool with one connection at rest, and its replica's end.
-    /// The check does not wait, so hyper's task cannot notice what the replica does: the moment this pool is made for.
+    /// The check does not wait, so nothing can be noticed of what the replica does: the moment this pool is made for.
     fn at_rest(check: impl FnOnce(&Rc<Pool>, Peer)) {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let endpoint = Endpoint { replica: ReplicaId::new("r"), address: listener.local_addr().unwrap() };
@@ -204,8 +187,7 @@ mod tests {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
         tokio::task::LocalSet::new().block_on(&runtime, async {
             let pool = Rc::new(Pool::default());
-            let mut lease = connect(&replica, Duration::from_secs(5)).await.unwrap();
-            assert!(lease.sender.ready().await);
+            let lease = connect(&replica, Duration::from_secs(5)).await.unwrap();
             let (peer, _) = listener.accept().unwrap();
             pool.put(1, lease);
             check(&pool, peer);
@@ -223,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_connection_the_replica_has_closed_carries_no_post_even_before_hyper_notices() {
+    fn a_connection_the_replica_has_closed_carries_no_post_even_before_the_kernel_reports_it() {
         at_rest(|pool, peer| {
             drop(peer);
             assert!(pool.take(1, Reuse::Recent, Instant::now()).is_none());

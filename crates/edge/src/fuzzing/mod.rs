@@ -8,6 +8,7 @@ use crate::store::{self, Record};
 use crate::tables::Tables;
 use manifest::edge::EdgeTable;
 use strict::{Stop, strict};
+use talk::{Reader, Taken};
 
 /// What the edge takes from a client's bytes is what a strict reader takes from them, and what it passes on can be
 /// read in one way only.
@@ -16,7 +17,8 @@ use strict::{Stop, strict};
 ///
 /// Where that does not hold.
 pub fn head(input: &[u8]) {
-    let seen = talk::serve(input);
+    let seen = talk::serve(input, Reader::Edge);
+    same_by_hyper(input, &seen);
     if input.starts_with(b"PRI ") {
         return;
     }
@@ -45,6 +47,15 @@ pub fn head(input: &[u8]) {
             assert_eq!(taken.body, request.body, "body of request {number}");
         }
         taken.onward_is_clear();
+    }
+}
+
+/// What the edge reads itself, it reads as hyper would.
+fn same_by_hyper(input: &[u8], seen: &[Taken]) {
+    let by_hyper = talk::serve(input, Reader::Hyper);
+    assert_eq!(seen.len(), by_hyper.len(), "{seen:?}, and hyper {by_hyper:?}");
+    for (mine, hypers) in seen.iter().zip(&by_hyper) {
+        assert!(mine.says(hypers), "{mine:?}, and hyper {hypers:?}");
     }
 }
 

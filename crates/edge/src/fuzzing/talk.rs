@@ -3,7 +3,7 @@
 use crate::client::Client;
 use crate::client_io::ClientIo;
 use crate::config::{Forwarded, Waits};
-use crate::converse::converse;
+use crate::converse::{converse, converse_by_hyper};
 use crate::door::Door;
 use crate::guard::Origin;
 use crate::guard::trace::Trace;
@@ -44,6 +44,12 @@ pub(super) struct Taken {
 }
 
 impl Taken {
+    /// Whether it is the same request as another.
+    pub(super) fn says(&self, other: &Self) -> bool {
+        let head = |taken: &Self| (taken.method.clone(), taken.target.clone(), taken.headers.clone());
+        head(self) == head(other) && (self.whole, &self.body) == (other.whole, &other.body)
+    }
+
     /// What a replica would read says in one way where the request ends and for whom it is.
     pub(super) fn onward_is_clear(&self) {
         let count = |name: HeaderName| self.onward.get_all(name).iter().count();
@@ -62,8 +68,16 @@ impl Taken {
     }
 }
 
+/// Who reads the bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reader {
+    /// Whoever does for a real client.
+    Edge,
+    Hyper,
+}
+
 /// Returns what was taken from these bytes, in order.
-pub(super) fn serve(input: &[u8]) -> Vec<Taken> {
+pub(super) fn serve(input: &[u8], reader: Reader) -> Vec<Taken> {
     thread_local! {
         static RUNTIME: Runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
@@ -71,12 +85,12 @@ pub(super) fn serve(input: &[u8]) -> Vec<Taken> {
             .expect("a runtime can be made");
     }
     RUNTIME.with(|runtime| {
-        let talk = async { tokio::time::timeout(WITHIN, talk(input.to_vec())).await };
+        let talk = async { tokio::time::timeout(WITHIN, talk(input.to_vec(), reader)).await };
         LocalSet::new().block_on(runtime, talk).expect("a connection that ends is served to its end")
     })
 }
 
-async fn talk(input: Vec<u8>) -> Vec<Taken> {
+async fn talk(input: Vec<u8>, reader: Reader) -> Vec<Taken> {
     let address: SocketAddr = ([127, 0, 0, 1], 80).into();
     let client = Client::new(address, address, &Door::default());
     let piece = PIECES[input.len() % PIECES.len()];
@@ -86,14 +100,18 @@ async fn talk(input: Vec<u8>) -> Vec<Taken> {
         let (client, seen) = (Rc::clone(&client), Rc::clone(&seen));
         move |request| answer(Rc::clone(&client), Rc::clone(&seen), request)
     };
-    converse(io, Arc::clone(&client.line), None, answer, std::future::pending()).await;
+    let line = Arc::clone(&client.line);
+    match reader {
+        Reader::Edge => converse(io, line, None, answer, std::future::pending()).await,
+        Reader::Hyper => converse_by_hyper(io, line, answer).await,
+    }
     seen.take()
 }
 
 async fn answer(
     client: Rc<Client>,
     seen: Rc<RefCell<Vec<Taken>>>,
-    request: Request<Incoming>,
+    request: Request<Option<Incoming>>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let (parts, body) = request.into_parts();
     let number = client.begin(parts.version == http::Version::HTTP_2);
@@ -125,9 +143,13 @@ async fn answer(
     };
     let index = seen.borrow().len();
     seen.borrow_mut().push(taken);
-    if let Ok(body) = body.collect().await {
+    let collected = match body {
+        Some(body) => body.collect().await.ok().map(|body| body.to_bytes().to_vec()),
+        None => Some(Vec::new()),
+    };
+    if let Some(body) = collected {
         let taken = &mut seen.borrow_mut()[index];
-        taken.body = body.to_bytes().to_vec();
+        taken.body = body;
         taken.whole = true;
     }
     client.line.end();
