@@ -94,7 +94,11 @@ async fn talk(input: Vec<u8>, reader: Reader) -> Vec<Taken> {
     let address: SocketAddr = ([127, 0, 0, 1], 80).into();
     let client = Client::new(address, address, &Door::default());
     let piece = PIECES[input.len() % PIECES.len()];
-    let io = ClientIo::new(Script { input, at: 0, piece }, Arc::clone(&client.line), Waits::default());
+    let io = ClientIo::new(
+        Script { input, at: 0, piece, patience: 8 },
+        Arc::clone(&client.line),
+        Waits::default(),
+    );
     let seen: Rc<RefCell<Vec<Taken>>> = Rc::default();
     let answer = {
         let (client, seen) = (Rc::clone(&client), Rc::clone(&seen));
@@ -165,19 +169,26 @@ fn sent(headers: &HeaderMap) -> Vec<(String, Vec<u8>)> {
     sent
 }
 
-/// A client that sends its bytes in pieces, then no more, and reads nothing.
+/// A client that sends its bytes in pieces, then waits a little and sends no more, and reads nothing.
 struct Script {
     input: Vec<u8>,
     at: usize,
     piece: usize,
+    /// How often it is asked in vain before it says that nothing more comes: who ends at once is given no answer by hyper.
+    patience: u8,
 }
 
 impl AsyncRead for Script {
     fn poll_read(
         mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
+        context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
+        if self.at == self.input.len() && self.patience > 0 {
+            self.patience -= 1;
+            context.waker().wake_by_ref();
+            return Poll::Pending;
+        }
         let length = self.piece.min(buffer.remaining()).min(self.input.len() - self.at);
         buffer.put_slice(&self.input[self.at..self.at + length]);
         self.at += length;
