@@ -30,7 +30,8 @@ pub(crate) async fn elsewhere<'t>(
         order.revision = arm.revision;
         // It carries no body, so nothing of the client's can stall it.
         let progress = Progress::watching(None);
-        let asked = exchange::exchange(worker, order, Upload::Empty, &progress, |_| {});
+        // Beside the request's future, not in it: few ask a second time.
+        let asked = Box::pin(exchange::exchange(worker, order, Upload::Empty, &progress, |_| {}));
         let answer = tokio::time::timeout(limits::ASSET_HEAD, asked).await;
         if let Ok(Ok(exchanged)) = answer
             && (exchanged.response.status().is_success()

@@ -281,7 +281,7 @@ pub(crate) struct Passed {
     lease: Option<Lease>,
     pool: Rc<Pool>,
     progress: Rc<Progress>,
-    ledger: Ledger,
+    ledger: Box<Ledger>,
     silence: Option<Silence>,
     /// Of an event stream that can be told something: whether a line has ended.
     lines: Option<bool>,
@@ -297,7 +297,7 @@ impl Passed {
         lease: Lease,
         worker: &Worker,
         progress: Rc<Progress>,
-        ledger: Ledger,
+        ledger: Box<Ledger>,
     ) -> Self {
         let limit = worker.waits.upstream_silence;
         let silence =

@@ -12,6 +12,8 @@ use crate::pool::{self, Lease, Reuse, Sender};
 use crate::worker::Worker;
 use http::uri::{Authority, PathAndQuery, Scheme};
 use http::{HeaderMap, Method, Request, Response, Uri, Version, header};
+use hyper::body::Incoming;
+use hyper::client::conn::TrySendError;
 use rollout::names::{Revision, Target};
 use rollout::release::Protocol;
 use std::error::Error;
@@ -130,6 +132,21 @@ pub(crate) async fn exchange(
 
 /// Returns a connection to the claimed replica; None when it takes none. `plain`: it is for a request without a body.
 async fn lease(worker: &Worker, claim: &Claim, plain: bool, reuse: Reuse) -> Result<Option<Lease>, Failure> {
+    // Only connections that carry one request at a time are in there.
+    let lease = match worker.pool.take(claim.replica().id, reuse, std::time::Instant::now()) {
+        Some(lease) => Some(lease),
+        // Beside the request's future, not in it: most find a connection.
+        None => Box::pin(connect(worker, claim, reuse)).await?,
+    };
+    match lease {
+        Some(lease) if !plain && matches!(lease.sender, Sender::Direct) => {
+            Ok(Box::pin(lease.lend()).await.ok())
+        }
+        lease => Ok(lease),
+    }
+}
+
+async fn connect(worker: &Worker, claim: &Claim, reuse: Reuse) -> Result<Option<Lease>, Failure> {
     let (replica, limit) = (claim.replica(), worker.waits.upstream_connect);
     let connecting = async {
         match replica.protocol {
@@ -137,17 +154,9 @@ async fn lease(worker: &Worker, claim: &Claim, plain: bool, reuse: Reuse) -> Res
             Protocol::H2c | Protocol::Grpc => worker.pool.lines.lease(replica, reuse, limit).await,
         }
     };
-    // Only connections that carry one request at a time are in there.
-    let lease = match worker.pool.take(replica.id, reuse, std::time::Instant::now()) {
-        Some(lease) => Some(lease),
-        None => tokio::select! {
-            connected = connecting => connected.ok(),
-            () = claim.cancelled() => return Err(Failure::Drained),
-        },
-    };
-    match lease {
-        Some(lease) if !plain && matches!(lease.sender, Sender::Direct) => Ok(lease.lend().await.ok()),
-        lease => Ok(lease),
+    tokio::select! {
+        connected = connecting => Ok(connected.ok()),
+        () = claim.cancelled() => Err(Failure::Drained),
     }
 }
 
@@ -192,22 +201,31 @@ async fn send(
 /// answer can never meet another request.
 async fn transmit(order: &Order<'_>, lease: &mut Lease, body: Upload) -> Result<Response<Download>, Attempt> {
     let was_empty = body.is_empty();
-    let sent = match &mut lease.sender {
-        Sender::Direct => {
-            let answer = direct::ask(&lease.wire, order).await;
-            return answer.map(|response| response.map(Download::Direct)).map_err(|trouble| match trouble {
-                Trouble::Unsent => Attempt::Unsent(body),
-                Trouble::Ended => Attempt::Failed(Failure::Reset),
-                Trouble::Malformed => Attempt::Failed(Failure::BadAnswer),
-            });
+    // hyper's futures are beside the request's, not in it: few need one.
+    match &mut lease.sender {
+        Sender::Direct => match direct::ask(&lease.wire, order).await {
+            Ok(response) => Ok(response.map(Download::Direct)),
+            Err(Trouble::Unsent) => Err(Attempt::Unsent(body)),
+            Err(Trouble::Ended) => Err(Attempt::Failed(Failure::Reset)),
+            Err(Trouble::Malformed) => Err(Attempt::Failed(Failure::BadAnswer)),
+        },
+        Sender::Hyper(lent) => {
+            let sent = Box::pin(lent.sender.try_send_request(order.request(body)));
+            by_hyper(sent.await, was_empty)
         }
-        Sender::Hyper(lent) => lent.sender.try_send_request(order.request(body)).await,
         Sender::Http2(seat) => {
             let mut request = order.request(body);
             order.head_http2(&mut request).map_err(Attempt::Failed)?;
-            seat.send(request).await
+            let sent = Box::pin(seat.send(request));
+            by_hyper(sent.await, was_empty)
         }
-    };
+    }
+}
+
+fn by_hyper(
+    sent: Result<Response<Incoming>, TrySendError<Request<Upload>>>,
+    was_empty: bool,
+) -> Result<Response<Download>, Attempt> {
     let mut error = match sent {
         Ok(response) => return Ok(response.map(Download::Hyper)),
         Err(error) => error,

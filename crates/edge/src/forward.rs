@@ -29,7 +29,7 @@ pub(crate) async fn serve(
     client: Rc<Client>,
     request: Request<Option<Incoming>>,
 ) -> Result<Response<Reply>, Infallible> {
-    let (parts, body) = request.into_parts();
+    let (mut parts, body) = request.into_parts();
     let number = client.begin(parts.version == Version::HTTP_2);
     let mut ledger = Ledger::open(&worker, &client, &parts);
     if client.line.is_ambiguous(number) {
@@ -53,11 +53,16 @@ pub(crate) async fn serve(
         Ok(Admission::Healthy) => return Ok(ledger.reply(StatusCode::OK, "in maintenance\n")),
         Err(failure) => return Ok(refused(ledger, &failure, None, &parts)),
     };
-    Ok(pass(&worker, &client, &authority, &place, parts, body, ledger).await)
+    Ok(pass(&worker, &client, &authority, &place, &mut parts, body, ledger).await)
 }
 
 /// Refuses a request. What the guard did not let through is not worth reading to its end.
-fn refused(mut ledger: Ledger, failure: &Failure, arm: Option<&ArmRoutes>, parts: &Parts) -> Response<Reply> {
+fn refused(
+    mut ledger: Box<Ledger>,
+    failure: &Failure,
+    arm: Option<&ArmRoutes>,
+    parts: &Parts,
+) -> Response<Reply> {
     if let (Failure::Guarded(verdict), Some(_)) = (failure, arm) {
         // Said while the body came; what was said of the head has been noted.
         ledger.note(&verdict.rule, Noted::Blocked, &verdict.reason);
@@ -82,9 +87,9 @@ async fn pass(
     client: &Rc<Client>,
     authority: &headers::Authority,
     place: &Place,
-    mut parts: Parts,
+    parts: &mut Parts,
     body: Option<Incoming>,
-    mut ledger: Ledger,
+    mut ledger: Box<Ledger>,
 ) -> Response<Reply> {
     let draw = split::draw(&place.target, &parts.headers, &worker.random, &worker.seal);
     let Some(arm) = draw.arm else {
@@ -92,14 +97,14 @@ async fn pass(
     };
     let user = worker.repeats.user(place.target.routes().user.as_ref(), &parts.headers);
     ledger.assign(&place.target, arm, &draw, user);
-    let mut order = match order(worker, client, authority, place, arm, &parts, &ledger) {
+    let mut order = match order(worker, client, authority, place, arm, parts, &ledger) {
         Ok(order) => order,
         Err(failure) => return ledger.refuse(&failure, Some(arm)),
     };
     let guard = place.target.guard.as_ref();
     let watch = guard
         .filter(|_| body.as_ref().is_some_and(|body| !body.is_end_stream()))
-        .and_then(|guard| guard.body(&ledger.seen(worker, &place.target, &parts)));
+        .and_then(|guard| guard.body(&ledger.seen(worker, &place.target, parts)));
     let progress = Progress::watching(watch);
     let upload = Upload::new(body, &progress);
     let bodyless = upload.is_empty();
@@ -114,7 +119,9 @@ async fn pass(
         (Some(shielded), Some(failed)) => {
             // Its connection goes with the first answer: what follows on it is not worth reading.
             drop(exchanged);
-            exchanged = again(worker, &mut order, failed, shielded.stable, &progress, &mut ledger).await;
+            let again = again(worker, &mut order, failed, shielded.stable, &progress, &mut ledger);
+            // Beside the request's future, not in it: few are sent again.
+            exchanged = Box::pin(again).await;
             shielded.stable
         }
         _ => arm,
@@ -137,7 +144,7 @@ async fn pass(
             ledger.refuse(&Failure::BadAnswer, Some(arm))
         }
         Ok(exchanged) => answer(worker, place, arm, exchanged, progress, ledger),
-        Err(failure) => refused(ledger, &failure, Some(arm), &parts),
+        Err(failure) => refused(ledger, &failure, Some(arm), parts),
     };
     if let Some(cookie) = draw.cookie {
         response.headers_mut().append(header::SET_COOKIE, cookie);
@@ -227,7 +234,7 @@ fn answer(
     arm: &ArmRoutes,
     exchanged: Exchanged,
     progress: Rc<Progress>,
-    mut ledger: Ledger,
+    mut ledger: Box<Ledger>,
 ) -> Response<Reply> {
     let Exchanged { response, claim, lease } = exchanged;
     let (mut head, body) = response.into_parts();
@@ -255,7 +262,7 @@ fn switch(
     order: &Order<'_>,
     exchanged: Exchanged,
     on_upgrade: Option<hyper::upgrade::OnUpgrade>,
-    mut ledger: Ledger,
+    mut ledger: Box<Ledger>,
 ) -> Response<Reply> {
     let Some(on_upgrade) = on_upgrade.filter(|_| order.upgrade != Upgrade::None) else {
         return ledger.refuse(&Failure::BadAnswer, Some(arm));

@@ -249,17 +249,17 @@ fn forward(headers: &mut HeaderMap, inbound: &HeaderMap, onward: &Onward<'_>) {
 
 /// Headers of one connection only (RFC 9110, 7.6.1), and those hyper writes anew.
 fn is_hop_by_hop(name: &HeaderName) -> bool {
-    [
-        header::CONNECTION,
-        header::TE,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        header::PROXY_AUTHENTICATE,
-        header::PROXY_AUTHORIZATION,
-    ]
-    .contains(name)
+    matches!(
+        name.as_str(),
+        "connection"
+            | "te"
+            | "transfer-encoding"
+            | "upgrade"
+            | "keep-alive"
+            | "proxy-connection"
+            | "proxy-authenticate"
+            | "proxy-authorization"
+    )
 }
 
 /// Headers that say what only the edge may say. `Expect` is answered by the edge itself.

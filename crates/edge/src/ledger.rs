@@ -106,8 +106,9 @@ pub(crate) struct Ledger {
 }
 
 impl Ledger {
-    pub(crate) fn open(worker: &Rc<Worker>, client: &Rc<Client>, parts: &Parts) -> Self {
-        Self {
+    /// Returns it beside the request's future, which is moved about.
+    pub(crate) fn open(worker: &Rc<Worker>, client: &Rc<Client>, parts: &Parts) -> Box<Self> {
+        Box::new(Self {
             worker: Rc::clone(worker),
             client: Rc::clone(client),
             started: Instant::now(),
@@ -132,7 +133,7 @@ impl Ledger {
             bytes: 0,
             twin: None,
             settled: false,
-        }
+        })
     }
 
     pub(crate) fn path(&self) -> &str {
