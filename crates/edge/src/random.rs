@@ -24,7 +24,11 @@ impl Random {
 
     /// Draws 32 lower-case hex digits.
     pub(crate) fn hex(&self) -> String {
-        format!("{:016x}{:016x}", self.next(), self.next())
+        let number = u128::from(self.next()) << 64 | u128::from(self.next());
+        (0..32)
+            .rev()
+            .map(|place| char::from(b"0123456789abcdef"[(number >> (4 * place)) as usize & 15]))
+            .collect()
     }
 }
 

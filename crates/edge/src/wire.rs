@@ -5,8 +5,8 @@ use bytes::BytesMut;
 use rustix::net::{RecvFlags, Shutdown};
 use std::io;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker, ready};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
@@ -17,11 +17,18 @@ pub(crate) struct Wire {
     stream: TcpStream,
     read: AtomicU64,
     written: AtomicU64,
+    /// Where the last answer was read, for the next one. hyper wants all of this to be `Sync`; there is one thread.
+    spare: Mutex<BytesMut>,
 }
 
 impl Wire {
     pub(crate) fn new(stream: TcpStream) -> Arc<Self> {
-        Arc::new(Self { stream, read: AtomicU64::new(0), written: AtomicU64::new(0) })
+        Arc::new(Self {
+            stream,
+            read: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            spare: Mutex::default(),
+        })
     }
 
     /// Returns the bytes read from and written to the replica so far.
@@ -52,6 +59,16 @@ impl Wire {
     /// Writes as much as the socket takes.
     pub(crate) fn poll_send(&self, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         self.poll_written(context, |stream| stream.try_write(bytes))
+    }
+
+    /// Gives a buffer to read an answer into.
+    pub(crate) fn take_spare(&self) -> BytesMut {
+        std::mem::take(&mut *self.spare.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Takes the buffer of an answer that has ended. What was read into it may still be on its way: then the next gets another.
+    pub(crate) fn put_spare(&self, buffer: BytesMut) {
+        *self.spare.lock().unwrap_or_else(PoisonError::into_inner) = buffer;
     }
 
     /// Counts bytes that were read. Where there was room for more, all that had come is read: the next to ask waits, instead

@@ -36,7 +36,7 @@ pub(crate) async fn ask(wire: &Arc<Wire>, order: &Order<'_>) -> Result<Response<
             std::future::poll_fn(|context| wire.poll_send(context, left)).await.map_err(|_| unsent)?;
         left = &left[count..];
     }
-    let mut buffer = BytesMut::new();
+    let mut buffer = wire.take_spare();
     loop {
         let filling =
             std::future::poll_fn(|context| wire.poll_fill(context, &mut buffer, limits::UPSTREAM_READ_HEAD));
@@ -104,7 +104,8 @@ fn read(buffer: &mut BytesMut, method: &Method) -> Result<Option<Head>, Trouble>
     let version = if response.version == Some(1) { Version::HTTP_11 } else { Version::HTTP_10 };
     let places = Places::of(buffer, response.headers);
     let head = buffer.split_to(length).freeze();
-    let mut fields = places.fields(&head).ok_or(Trouble::Malformed)?;
+    // The edge says who answered, and adds what its preset of headers says.
+    let mut fields = places.fields(&head, 12).ok_or(Trouble::Malformed)?;
     let rest = rest(&mut fields, status, version, method)?;
     let keeps = keeps(&fields, version);
     Ok(Some(Head { status, reason, fields, rest, keeps }))

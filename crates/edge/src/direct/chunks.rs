@@ -93,7 +93,7 @@ impl Chunks {
                 let places = super::fields::Places::of(buffer, fields);
                 let trailers = buffer.split_to(length).freeze();
                 self.0 = State::Done;
-                places.fields(&trailers).map(Piece::Trailers).ok_or(Broken)
+                places.fields(&trailers, 0).map(Piece::Trailers).ok_or(Broken)
             }
             Ok(Status::Partial) if buffer.len() < limits::CHUNK_LINE_BYTES => Ok(Piece::More),
             Ok(Status::Partial) | Err(_) => Err(Broken),

@@ -21,6 +21,15 @@ pub(super) enum Rest {
     UntilClose,
 }
 
+impl Drop for Content {
+    fn drop(&mut self) {
+        // A large one is not worth keeping.
+        if self.frees() && !self.grew {
+            self.wire.put_spare(std::mem::take(&mut self.buffer));
+        }
+    }
+}
+
 /// The content of an answer.
 pub(crate) struct Content {
     wire: Arc<Wire>,
@@ -29,12 +38,14 @@ pub(crate) struct Content {
     rest: Rest,
     /// Whether the replica keeps the connection after it.
     keeps: bool,
+    /// Whether more was read than came with the head.
+    grew: bool,
 }
 
 impl Content {
     pub(super) fn new(wire: Arc<Wire>, buffer: BytesMut, rest: Rest, keeps: bool) -> Self {
         let rest = if matches!(rest, Rest::Length(0)) { Rest::Nothing } else { rest };
-        Self { wire, buffer, rest, keeps }
+        Self { wire, buffer, rest, keeps, grew: false }
     }
 
     /// Whether it was read to its end, and the connection is free for another request. Bytes behind an answer were not
@@ -50,6 +61,7 @@ impl Content {
             Rest::Length(left) => left.saturating_add(1).min(limits::UPSTREAM_READ as u64) as usize,
             Rest::Nothing | Rest::Chunks(_) | Rest::UntilClose => limits::UPSTREAM_READ,
         };
+        self.grew = true;
         let count = ready!(self.wire.poll_fill(context, &mut self.buffer, room))?;
         Poll::Ready(Ok(count > 0))
     }

@@ -26,10 +26,9 @@ impl Places {
         self.0.iter().map(|(name, _)| name.start)
     }
 
-    /// Returns the fields; None: one has a value that HTTP does not allow.
-    pub(super) fn fields(&self, head: &Bytes) -> Option<HeaderMap> {
-        // The edge adds some of its own.
-        let mut fields = HeaderMap::with_capacity(self.0.len() + 8);
+    /// Returns the fields, with room for more; None: one has a value that HTTP does not allow.
+    pub(super) fn fields(&self, head: &Bytes, more: usize) -> Option<HeaderMap> {
+        let mut fields = HeaderMap::with_capacity(self.0.len() + more);
         for (name, value) in &self.0 {
             let name = HeaderName::from_bytes(&head[name.clone()]).ok()?;
             fields.append(name, HeaderValue::from_maybe_shared(head.slice(value.clone())).ok()?);

@@ -51,7 +51,8 @@ pub(super) fn read(bytes: &[u8]) -> Said {
     }
     let Ok(method) = Method::from_bytes(method.as_bytes()) else { return Said::Other };
     let head = Bytes::copy_from_slice(head);
-    let (Ok(uri), Some(fields)) = (Uri::from_maybe_shared(head.slice(target)), places.fields(&head)) else {
+    let (Ok(uri), Some(fields)) = (Uri::from_maybe_shared(head.slice(target)), places.fields(&head, 0))
+    else {
         return Said::Other;
     };
     let keeps = |value: &HeaderValue| value.as_bytes().eq_ignore_ascii_case(b"keep-alive");

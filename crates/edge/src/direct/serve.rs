@@ -62,7 +62,8 @@ where
             Ok(request) => request,
             Err(next) => return next,
         };
-        match exchange(io, *request, answer, farewell.as_mut()).await {
+        // Beside the task, not in it: a connection at rest has none.
+        match Box::pin(exchange(io, *request, answer, farewell.as_mut())).await {
             Ok(true) => {}
             Ok(false) => {
                 // Who has gone already needs no farewell.
@@ -165,19 +166,20 @@ where
     B: Body<Data = Bytes>,
 {
     let method = request.method().clone();
-    // Beside the task, not in it: a connection at rest has none.
-    let mut answering = Box::pin(answer(request.map(|()| None)));
     let mut closes = false;
-    let response = std::future::poll_fn(|context| {
-        if let Poll::Ready(answered) = answering.as_mut().poll(context) {
-            return Poll::Ready(answered.map_err(|never| match never {}));
-        }
-        closes = closes || farewell.as_mut().poll(context).is_ready();
-        if has_gone(io, context) { Poll::Ready(Err(Broken)) } else { Poll::Pending }
-    });
-    let (head, content) = response.await?.into_parts();
-    drop(answering);
-    let closes = closes || says_close(&head.headers) || is_over(farewell);
+    let response = {
+        let mut answering = pin!(answer(request.map(|()| None)));
+        let answered = std::future::poll_fn(|context| {
+            if let Poll::Ready(answered) = answering.as_mut().poll(context) {
+                return Poll::Ready(answered.map_err(|never| match never {}));
+            }
+            closes = closes || farewell.as_mut().poll(context).is_ready();
+            if has_gone(io, context) { Poll::Ready(Err(Broken)) } else { Poll::Pending }
+        });
+        answered.await?
+    };
+    let (head, content) = response.into_parts();
+    let closes = closes || says_close(&head.headers);
     let mut before = Vec::with_capacity(1024);
     let framing = head::write(&mut before, &head, &method, &content.size_hint(), closes);
     drop(head);
@@ -192,11 +194,6 @@ where
 
 fn says_close(headers: &HeaderMap) -> bool {
     headers.get(header::CONNECTION).map(HeaderValue::as_bytes) == Some(b"close")
-}
-
-/// Whether a farewell that was waited for has come meanwhile.
-fn is_over(farewell: Pin<&mut impl Future<Output = ()>>) -> bool {
-    farewell.poll(&mut Context::from_waker(std::task::Waker::noop())).is_ready()
 }
 
 /// Passes the content on until all of it is with the client.
