@@ -28,8 +28,6 @@ pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id"
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
-const KEEP_ALIVE: HeaderName = HeaderName::from_static("keep-alive");
-const PROXY_CONNECTION: HeaderName = HeaderName::from_static("proxy-connection");
 
 /// Who a request is for.
 #[derive(Debug)]
@@ -323,20 +321,19 @@ pub(crate) fn onward_path(parts: &Parts, place: &Place) -> Result<PathAndQuery, 
 
 /// Rewrites the headers of a replica's answer for the client. Only the edge says that it failed.
 pub(crate) fn homeward(headers: &mut HeaderMap, upgraded: Upgrade) {
-    let named = named_by_connection(headers);
     let protocol = headers.get(header::UPGRADE).filter(|_| upgraded == Upgrade::Connection).cloned();
-    for name in [
-        header::CONNECTION,
-        KEEP_ALIVE,
-        PROXY_CONNECTION,
-        header::TRANSFER_ENCODING,
-        header::UPGRADE,
-        ERROR,
-        REPLAYED,
-    ] {
+    for name in named_by_connection(headers) {
         headers.remove(name);
     }
-    for name in named {
+    // Most answers have one of them, or none: they are looked for before they are removed.
+    let ends_here = |name: &&HeaderName| {
+        matches!(
+            name.as_str(),
+            "connection" | "keep-alive" | "proxy-connection" | "transfer-encoding" | "upgrade"
+        ) || **name == ERROR
+            || **name == REPLAYED
+    };
+    while let Some(name) = headers.keys().find(ends_here).cloned() {
         headers.remove(name);
     }
     if upgraded == Upgrade::Stream {

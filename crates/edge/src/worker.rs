@@ -121,7 +121,8 @@ impl Worker {
 
 /// Runs a worker until it is stopped and its requests have ended. Blocks its thread.
 pub(crate) fn run(setup: Setup) -> io::Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    // Signals and child processes are no worker's: asking for them costs every turn of the loop a little.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_io().enable_time().build()?;
     LocalSet::new().block_on(&runtime, live(setup))
 }
 
