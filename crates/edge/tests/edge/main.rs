@@ -11,6 +11,7 @@ mod http2;
 mod long;
 mod maintenance;
 mod mirror;
+mod mixed;
 mod pages;
 mod process;
 mod restart;
