@@ -4,7 +4,6 @@
 
 use crate::config::Waits;
 use crate::framing::Framing;
-use crate::limits;
 use bytes::{Buf, Bytes};
 use std::io;
 use std::pin::Pin;
@@ -25,14 +24,13 @@ pub(crate) struct ClientLine {
     requests: AtomicU64,
     /// Set when the connection speaks another protocol from now on: no waits apply.
     passed: AtomicBool,
-    /// Set when nothing has happened for a while: the connection can be put aside.
-    rests: AtomicBool,
+    /// Heads that were read to their end, where nothing was read behind the last request and nothing waits to be written;
+    /// `u64::MAX` otherwise.
+    settled: AtomicU64,
     /// Number of the first request with two lengths; `u64::MAX` for none.
     ambiguous: AtomicU64,
     /// When the last answer ended, in milliseconds since `opened`.
     quiet_since_ms: AtomicU64,
-    /// When the socket's side looks at its waits again, in milliseconds since `opened`.
-    looks_ms: AtomicU64,
     opened: Instant,
 }
 
@@ -42,11 +40,9 @@ impl ClientLine {
             busy: AtomicU32::new(0),
             requests: AtomicU64::new(0),
             passed: AtomicBool::new(false),
-            // Nothing has been said yet.
-            rests: AtomicBool::new(true),
+            settled: AtomicU64::new(0),
             ambiguous: AtomicU64::new(u64::MAX),
             quiet_since_ms: AtomicU64::new(0),
-            looks_ms: AtomicU64::new(u64::MAX),
             opened: Instant::now(),
         })
     }
@@ -83,24 +79,14 @@ impl ClientLine {
         u64::try_from(at.saturating_duration_since(self.opened).as_millis()).unwrap_or(u64::MAX)
     }
 
-    /// Whether the last answer has ended and the socket's side, asked before that, would look too late.
-    pub(crate) fn looks_late(&self) -> bool {
-        let rests_ms = self.since_opened(self.rests_at());
-        !self.is_busy() && !self.rests() && self.looks_ms.load(Relaxed) > rests_ms
-    }
-
-    /// Whether the connection has been quiet for so long that it can be put aside.
-    pub(crate) fn rests(&self) -> bool {
-        self.rests.load(Relaxed)
+    /// Whether every request that was read has been answered to its end, and no part of another has come.
+    pub(crate) fn is_between(&self) -> bool {
+        let is_settled = self.settled.load(Relaxed) == self.requests.load(Relaxed);
+        is_settled && !self.is_busy() && !self.passed.load(Relaxed)
     }
 
     fn quiet_since(&self) -> Instant {
         self.opened + Duration::from_millis(self.quiet_since_ms.load(Relaxed))
-    }
-
-    /// When the connection has been quiet long enough, if it stays so.
-    fn rests_at(&self) -> Instant {
-        self.quiet_since() + limits::CLIENT_REST
     }
 }
 
@@ -147,6 +133,7 @@ impl<S> ClientIo<S> {
         if let Some(number) = self.framing.ambiguous() {
             self.line.ambiguous.store(number, Relaxed);
         }
+        self.settle();
         if !self.framing.in_head() {
             self.head_since = None;
         } else if self.head_since.is_none() {
@@ -154,35 +141,15 @@ impl<S> ClientIo<S> {
         }
     }
 
-    /// Whether nothing is going on, and it is not at rest yet.
-    fn can_rest(&self) -> bool {
-        // A head that has been read, and that nobody has looked at yet, is a request too.
-        let all_looked_at = self.framing.heads() == self.line.requests.load(Relaxed);
-        let is_quiet = !self.line.is_busy() && all_looked_at && self.framing.is_between() && !self.unsent;
-        is_quiet && !self.line.rests()
-    }
-
-    /// Returns when a connection without a request ends, or begins to rest. It begins here when the time has come.
-    fn quiet_deadline(&mut self, now: Instant) -> Instant {
-        let ends = self.line.quiet_since() + self.waits.client_idle;
-        if !self.can_rest() {
-            return ends;
-        }
-        let rests_at = self.line.rests_at();
-        if rests_at > now {
-            return rests_at.min(ends);
-        }
-        self.line.rests.store(true, Relaxed);
-        ends
-    }
-
-    fn look_at(&mut self, deadline: Instant) {
-        self.line.looks_ms.store(self.line.since_opened(deadline), Relaxed);
-        self.sleep.as_mut().reset(deadline);
+    /// Tells the requests' side how far the socket's is. A head that has been read, and that nobody has looked at yet, is a
+    /// request too.
+    fn settle(&self) {
+        let is_settled = self.framing.is_between() && !self.unsent;
+        self.line.settled.store(if is_settled { self.framing.heads() } else { u64::MAX }, Relaxed);
     }
 
     /// Waits for the moment at which silence ends the connection.
-    /// The timer is set again only when it fires, a head is open or a rest may begin: a request of many costs no timer operation.
+    /// The timer is set again only when it fires or a head is open: a request of many costs no timer operation.
     fn poll_expired(&mut self, context: &mut Context<'_>) -> Poll<()> {
         if self.line.passed.load(Relaxed) {
             return Poll::Pending;
@@ -190,12 +157,7 @@ impl<S> ClientIo<S> {
         if let Some(since) = self.head_since {
             let deadline = since + self.waits.client_head;
             if self.sleep.deadline() > deadline {
-                self.look_at(deadline);
-            }
-        } else if self.can_rest() {
-            let deadline = self.line.rests_at();
-            if self.sleep.deadline() > deadline {
-                self.look_at(deadline);
+                self.sleep.as_mut().reset(deadline);
             }
         }
         loop {
@@ -204,12 +166,12 @@ impl<S> ClientIo<S> {
             let deadline = match self.head_since {
                 Some(since) => since + self.waits.client_head,
                 None if self.line.is_busy() => now + self.waits.client_idle,
-                None => self.quiet_deadline(now),
+                None => self.line.quiet_since() + self.waits.client_idle,
             };
             if deadline <= now {
                 return Poll::Ready(());
             }
-            self.look_at(deadline);
+            self.sleep.as_mut().reset(deadline);
         }
     }
 }
@@ -238,22 +200,20 @@ impl<S: AsyncRead + Unpin> ClientIo<S> {
     pub(crate) fn poll_said(&mut self, context: &mut Context<'_>, to: &mut [u8]) -> Poll<io::Result<usize>> {
         let mut buffer = ReadBuf::new(to);
         ready!(self.poll_socket(context, &mut buffer))?;
-        self.line.rests.store(false, Relaxed);
         Poll::Ready(Ok(buffer.filled().len()))
     }
 
     /// Waits until the client says something, and reads the start of it. False: it never will.
-    pub(crate) async fn wake(&mut self) -> bool {
+    pub(crate) async fn hear(&mut self) -> bool {
         let had = self.ahead.len();
         let read = std::future::poll_fn(|context| self.poll_ahead(context)).await;
-        self.line.rests.store(false, Relaxed);
         read.is_ok() && self.ahead.len() > had
     }
 
     /// Reads on as long as what was read may begin with this. True: it does.
     pub(crate) async fn begins_with(&mut self, start: &[u8]) -> bool {
         while self.ahead.len() < start.len() && start.starts_with(&self.ahead) {
-            if !self.wake().await {
+            if !self.hear().await {
                 // It has begun something, and hyper says what is wrong with it.
                 return false;
             }
@@ -309,7 +269,10 @@ impl<S: AsyncRead + Unpin> AsyncRead for ClientIo<S> {
 impl<S: AsyncWrite + Unpin> ClientIo<S> {
     /// Keeps in mind whether the socket takes what is written.
     fn sent(&mut self, written: Poll<io::Result<usize>>) -> Poll<io::Result<usize>> {
-        self.unsent = written.is_pending();
+        if self.unsent != written.is_pending() {
+            self.unsent = written.is_pending();
+            self.settle();
+        }
         written
     }
 }

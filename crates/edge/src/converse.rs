@@ -1,5 +1,5 @@
-//! Serves one client connection with HTTP/1.1 or HTTP/2, which its first bytes tell apart. Plain requests are answered by `direct`;
-//! all else by hyper, until the connection is quiet and put aside: it keeps its socket and its waits, and no buffer.
+//! Serves one client connection with HTTP/1.1 or HTTP/2, which its first bytes tell apart. Plain requests are answered by `direct`,
+//! which keeps no buffer between them; all else by hyper, which has the connection until every request has its answer.
 //! Closes at the farewell, never between a request and its answer.
 
 use crate::client_io::{ClientIo, ClientLine};
@@ -90,6 +90,9 @@ where
     }
     while let Some(at_rest) = requests(io, &line, answer.clone(), farewell.as_mut()).await {
         io = at_rest;
+        if !io.hear().await {
+            return;
+        }
     }
 }
 
@@ -110,7 +113,7 @@ enum Turn {
     Farewell,
 }
 
-/// Speaks HTTP/1.1 until the connection rests, and gives it back, or ends.
+/// Speaks HTTP/1.1 until every request has been answered, and gives the connection back, or until it ends.
 async fn requests<S, H, A, B>(
     io: ClientIo<S>,
     line: &ClientLine,
@@ -130,17 +133,14 @@ where
             service_fn(move |request: Request<Incoming>| answer(request.map(Some))),
         )
         .with_upgrades();
-    // Beside the task, not in it: a connection at rest has none.
+    // Beside the task, not in it: a connection without a request has none.
     let mut serving = Box::new(serving);
     let turn = std::future::poll_fn(|context| {
         if Pin::new(&mut *serving).poll(context).is_ready() {
             return Poll::Ready(Turn::Ended);
         }
-        // hyper may write the end of an answer without asking its socket for more.
-        if line.looks_late() && Pin::new(&mut *serving).poll(context).is_ready() {
-            return Poll::Ready(Turn::Ended);
-        }
-        if line.rests() {
+        // hyper has written what it had to.
+        if line.is_between() {
             return Poll::Ready(Turn::Rests);
         }
         farewell.as_mut().poll(context).map(|()| Turn::Farewell)
@@ -253,7 +253,7 @@ mod tests {
     }
 
     async fn until_it_rests(line: &ClientLine) {
-        while !line.rests() {
+        while !line.is_between() {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
     }
@@ -268,7 +268,7 @@ mod tests {
     #[test]
     fn a_connection_that_has_rested_goes_on_where_it_was() {
         with_client(|mut near, line| async move {
-            assert!(line.rests(), "who has said nothing has no buffers");
+            assert!(line.is_between(), "who has said nothing has no buffers");
             for (round, gap) in ["", "\r\n", "\r\n\r\n", ""].into_iter().enumerate() {
                 near.write_all(gap.as_bytes()).await.unwrap();
                 for piece in ["G", "ET /", &round.to_string(), " HTTP/1.1\r\nHost:", " a\r\n\r", "\n"] {

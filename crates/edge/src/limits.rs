@@ -14,9 +14,6 @@ pub struct Jitter {
 pub const CLIENT_HEAD: Duration = Duration::from_secs(10);
 /// An idle client connection is kept longer than the 60 s of common load balancers, so that they close first.
 pub const CLIENT_IDLE: Duration = Duration::from_secs(75);
-/// A connection that has been quiet for so long gives its buffers back: longer than a busy client's pauses, and short enough that
-/// ten thousand clients that come within a second have few buffers at a time.
-pub const CLIENT_REST: Duration = Duration::from_millis(50);
 /// A client that stops sending its body, or stops acknowledging ours, is given up after this.
 pub const CLIENT_STALL: Duration = Duration::from_secs(60);
 /// The kernel asks a silent client whether it is still there.
