@@ -56,7 +56,10 @@ pub fn verdict(service: &ServiceStatus) -> String {
 }
 
 pub fn waiting(service: &ServiceStatus) -> String {
-    service.waiting_for.as_ref().map(|what| format!("waiting for {what}")).unwrap_or_default()
+    let Some(what) = service.waiting_for.as_deref() else { return String::new() };
+    // What holds a rollout is said with its phase already.
+    let said = service.held.as_ref().and_then(|why| what.strip_suffix(&format!(": {why}")));
+    format!("waiting for {}", said.unwrap_or(what))
 }
 
 /// Words the whole status.

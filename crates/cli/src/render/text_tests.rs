@@ -46,6 +46,16 @@ fn a_pause_a_hold_and_maintenance_show_in_the_stage() {
 }
 
 #[test]
+fn what_holds_a_rollout_is_said_once() {
+    let mut service = script::status().services.remove(0);
+    service.held = Some("stable fails too".into());
+    service.waiting_for = Some("doubt to end: stable fails too".into());
+
+    assert_eq!(waiting(&service), "waiting for doubt to end");
+    assert_eq!(now(&service).matches("stable fails too").count(), 1);
+}
+
+#[test]
 fn an_event_is_one_line_with_its_time() {
     let (_, record) = script::promoted().swap_remove(2);
 

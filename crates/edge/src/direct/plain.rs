@@ -34,7 +34,8 @@ pub(super) fn read(bytes: &[u8]) -> Said {
     let mut request = httparse::Request::new(&mut []);
     let parsed = ParserConfig::default().parse_request_with_uninit_headers(&mut request, bytes, &mut headers);
     let length = match parsed {
-        Ok(Status::Complete(length)) => length,
+        Ok(Status::Complete(length)) if length <= limits::CLIENT_HEAD_BYTES => length,
+        Ok(Status::Complete(_)) => return Said::Other,
         Ok(Status::Partial) => return Said::More,
         Err(_) => return Said::Other,
     };
@@ -103,6 +104,17 @@ mod tests {
         ] {
             assert!(matches!(read(head.as_bytes()), Said::Other), "{head:?}");
         }
+    }
+
+    #[test]
+    fn a_head_beyond_the_bounds_is_not_plain() {
+        let long = |bytes| format!("GET / HTTP/1.1\r\nHost: a\r\nCookie: {}\r\n\r\n", "c".repeat(bytes));
+        let many = |fields| format!("GET / HTTP/1.1\r\nHost: a\r\n{}\r\n", "X: y\r\n".repeat(fields));
+
+        assert!(matches!(read(long(limits::CLIENT_HEAD_BYTES - 100).as_bytes()), Said::Plain(..)));
+        assert!(matches!(read(long(limits::CLIENT_HEAD_BYTES).as_bytes()), Said::Other));
+        assert!(matches!(read(many(limits::CLIENT_HEADERS - 1).as_bytes()), Said::Plain(..)));
+        assert!(matches!(read(many(limits::CLIENT_HEADERS).as_bytes()), Said::Other));
     }
 
     #[test]
