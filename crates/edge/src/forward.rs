@@ -33,7 +33,7 @@ pub(crate) async fn serve(
     let number = client.begin(parts.version == Version::HTTP_2);
     let mut ledger = Ledger::open(&worker, &client, &parts);
     if client.line.is_ambiguous(number) {
-        let failure = Failure::BadRequest("it has both a Content-Length and a Transfer-Encoding");
+        let failure = Failure::BadRequest("it tells its length in two ways");
         return Ok(closing(ledger.refuse(&failure, None)));
     }
     let authority = match headers::check(&parts, &client) {

@@ -15,8 +15,8 @@ pub(crate) struct Framing {
     heads: u64,
     /// The first head with two lengths. hyper closes the connection after answering it, so one is enough.
     ambiguous: Option<u64>,
-    /// A line of a chunked body ended without its CR. hyper looks for the end of trailers where others do not: from
-    /// here on nobody could say where the next request begins.
+    /// A line of a chunked body ended without its CR, or has a CR or NUL in it. hyper looks for the end of trailers where others
+    /// do not: from here on nobody could say where the next request begins.
     malformed: bool,
 }
 
@@ -38,6 +38,10 @@ enum State {
 #[derive(Debug, Default, Clone, Copy)]
 struct Lengths {
     length: Option<u64>,
+    /// How many characters the length was written with.
+    written: usize,
+    /// The same length, written in two ways: one of them may be read as another number.
+    twofold: bool,
     chunked: bool,
     broken: bool,
 }
@@ -117,7 +121,9 @@ impl Framing {
 
     fn line(&mut self, line: &[u8]) {
         let chunked = matches!(self.state, State::ChunkSize | State::Trailers);
-        if chunked && !line.ends_with(b"\r\n") {
+        let is_whole =
+            line.strip_suffix(b"\r\n").is_some_and(|line| !line.contains(&0) && !line.contains(&b'\r'));
+        if chunked && !is_whole {
             self.malformed = true;
             self.state = State::Opaque;
             return;
@@ -151,21 +157,23 @@ impl Framing {
         let (name, value) = (&line[..colon], line[colon + 1..].trim_ascii());
         if name.eq_ignore_ascii_case(b"content-length") {
             let length = std::str::from_utf8(value).ok().and_then(|text| text.parse().ok());
+            let Lengths { length: before, written, .. } = self.lengths;
+            self.lengths.twofold |= before.is_some() && before == length && written != value.len();
             self.lengths.broken |= length.is_none();
-            self.lengths.length = length;
+            (self.lengths.length, self.lengths.written) = (length, value.len());
         } else if name.eq_ignore_ascii_case(b"transfer-encoding") {
             self.lengths.chunked = true;
         }
     }
 
     fn end_head(&mut self) {
-        let Lengths { length, chunked, broken } = self.lengths;
-        if chunked && (length.is_some() || broken) && self.ambiguous.is_none() {
+        let Lengths { length, chunked, broken, twofold, .. } = self.lengths;
+        if (twofold || (chunked && (length.is_some() || broken))) && self.ambiguous.is_none() {
             self.ambiguous = Some(self.heads);
         }
         self.heads += 1;
         self.state = match (chunked, length) {
-            _ if broken => State::Opaque,
+            _ if broken || twofold => State::Opaque,
             (true, Some(_)) => State::Opaque,
             (true, None) => State::ChunkSize,
             (false, None | Some(0)) => State::Idle,
