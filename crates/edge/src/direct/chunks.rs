@@ -129,8 +129,11 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// Reads a body that comes in these pieces; the content, its trailers and what is left behind its end.
-    fn read(pieces: &[&[u8]]) -> Result<(Vec<u8>, Option<HeaderMap>, Vec<u8>), Broken> {
+    /// The content of a body, its trailers and what is left behind its end.
+    type Whole = (Vec<u8>, Option<HeaderMap>, Vec<u8>);
+
+    /// Reads a body that comes in these pieces.
+    fn read(pieces: &[&[u8]]) -> Result<Whole, Broken> {
         let (mut chunks, mut buffer) = (Chunks::new(), BytesMut::new());
         let (mut content, mut trailers) = (Vec::new(), None);
         let mut pieces = pieces.iter();
