@@ -119,9 +119,7 @@ async fn pass(
         (Some(shielded), Some(failed)) => {
             // Its connection goes with the first answer: what follows on it is not worth reading.
             drop(exchanged);
-            let again = again(worker, &mut order, failed, shielded.stable, &progress, &mut ledger);
-            // Beside the request's future, not in it: few are sent again.
-            exchanged = Box::pin(again).await;
+            exchanged = again(worker, &mut order, failed, shielded.stable, &progress, &mut ledger).await;
             shielded.stable
         }
         _ => arm,
@@ -182,7 +180,8 @@ async fn again(
 ) -> Result<Exchanged, Failure> {
     ledger.replay(failed, stable);
     order.revision = stable.revision;
-    fetch(worker, order, Upload::Empty, progress, ledger).await
+    // Beside the request's future, not in it: few are sent again.
+    Box::pin(fetch(worker, order, Upload::Empty, progress, ledger)).await
 }
 
 /// Gets an answer, and notes who was asked.
