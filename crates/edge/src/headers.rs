@@ -282,7 +282,8 @@ fn is_disguised(name: &HeaderName) -> bool {
     is_hop_by_hop(&plain) || is_ours(&plain) || plain == header::CONTENT_LENGTH
 }
 
-fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+/// Returns what `Connection` names, one after another.
+pub(crate) fn tokens(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     let lines = headers.get_all(header::CONNECTION).iter().filter_map(|line| line.to_str().ok());
     lines.flat_map(|line| line.split(',')).map(str::trim)
 }

@@ -24,11 +24,17 @@ impl Random {
 
     /// Draws 32 lower-case hex digits.
     pub(crate) fn hex(&self) -> String {
-        let number = u128::from(self.next()) << 64 | u128::from(self.next());
-        (0..32)
-            .rev()
-            .map(|place| char::from(b"0123456789abcdef"[(number >> (4 * place)) as usize & 15]))
-            .collect()
+        let mut digits = [0; 32];
+        hex(&mut digits, u128::from(self.next()) << 64 | u128::from(self.next()));
+        digits.map(char::from).iter().collect()
+    }
+}
+
+/// Writes a number in lower-case hex digits, as many as there is room for.
+pub(crate) fn hex(place: &mut [u8], mut number: u128) {
+    for digit in place.iter_mut().rev() {
+        *digit = b"0123456789abcdef"[(number & 15) as usize];
+        number >>= 4;
     }
 }
 

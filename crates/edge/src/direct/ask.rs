@@ -1,9 +1,11 @@
 //! Asks a replica for an answer, without a body, on a connection of its own: writes the head, reads until the answer's head has
 //! come. Reads an answer's length as RFC 9112, 6.3 says, and refuses one that could be read in two ways.
 
+use super::chunks::Chunks;
 use super::content::{Content, Rest};
 use super::fields::Places;
 use crate::exchange::Order;
+use crate::headers;
 use crate::limits;
 use crate::wire::Wire;
 use bytes::{Bytes, BytesMut};
@@ -12,8 +14,6 @@ use httparse::{ParserConfig, Status};
 use hyper::ext::ReasonPhrase;
 use std::mem::MaybeUninit;
 use std::sync::Arc;
-
-use super::chunks::Chunks;
 
 /// Why there is no answer.
 #[derive(Debug, PartialEq, Eq)]
@@ -122,8 +122,7 @@ fn rest(
         // Nobody asked for another protocol.
         return Err(Trouble::Malformed);
     }
-    let bodyless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status);
-    if status.is_informational() || bodyless || method == Method::HEAD {
+    if status.is_informational() || super::head::is_bodyless(status) || method == Method::HEAD {
         return Ok(Rest::Nothing);
     }
     let mut codings = fields.get_all(header::TRANSFER_ENCODING).iter();
@@ -156,9 +155,6 @@ fn length(value: &HeaderValue) -> Option<u64> {
 
 /// Whether the replica keeps the connection (RFC 9112, 9.3).
 fn keeps(fields: &HeaderMap, version: Version) -> bool {
-    let says = |word: &str| {
-        let lines = fields.get_all(header::CONNECTION).iter().filter_map(|line| line.to_str().ok());
-        lines.flat_map(|line| line.split(',')).any(|token| token.trim().eq_ignore_ascii_case(word))
-    };
+    let says = |word: &str| headers::tokens(fields).any(|token| token.eq_ignore_ascii_case(word));
     !says("close") && (version == Version::HTTP_11 || says("keep-alive"))
 }

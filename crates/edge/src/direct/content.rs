@@ -21,15 +21,6 @@ pub(super) enum Rest {
     UntilClose,
 }
 
-impl Drop for Content {
-    fn drop(&mut self) {
-        // A large one is not worth keeping.
-        if self.frees() && !self.grew {
-            self.wire.put_spare(std::mem::take(&mut self.buffer));
-        }
-    }
-}
-
 /// The content of an answer.
 pub(crate) struct Content {
     wire: Arc<Wire>,
@@ -91,6 +82,15 @@ impl Content {
                     Piece::End | Piece::More => Ok(None),
                 }
             }
+        }
+    }
+}
+
+impl Drop for Content {
+    fn drop(&mut self) {
+        // A large one is not worth keeping.
+        if self.frees() && !self.grew {
+            self.wire.put_spare(std::mem::take(&mut self.buffer));
         }
     }
 }

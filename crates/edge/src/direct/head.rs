@@ -37,7 +37,7 @@ pub(super) fn write(
     closes: bool,
 ) -> Framing {
     status_line(to, head);
-    let bodyless = [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&head.status);
+    let bodyless = is_bodyless(head.status);
     let mut given = None;
     for (name, value) in &head.headers {
         if *name == header::CONNECTION || *name == header::TRANSFER_ENCODING {
@@ -69,6 +69,11 @@ pub(super) fn write(
     }
     to.extend_from_slice(if closes { b"connection: close\r\n\r\n" } else { b"\r\n" });
     framing
+}
+
+/// Whether a final answer of this status never has a body, whatever was asked (RFC 9110, 6.4.1).
+pub(super) fn is_bodyless(status: StatusCode) -> bool {
+    [StatusCode::NO_CONTENT, StatusCode::NOT_MODIFIED].contains(&status)
 }
 
 fn status_line(to: &mut Vec<u8>, head: &Parts) {

@@ -1,7 +1,7 @@
 //! Continues the trace of a request: a valid `traceparent` keeps its trace and its sampled flag, anything else begins anew.
 //! Records no spans; the edge is one hop with an id of its own. Source: W3C Trace Context, level 1.
 
-use crate::random::Random;
+use crate::random::{Random, hex};
 use http::{HeaderMap, HeaderName, HeaderValue};
 
 pub(crate) const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
@@ -58,13 +58,6 @@ impl Trace {
         if !self.continued || length > STATE_MAX {
             headers.remove(TRACESTATE);
         }
-    }
-}
-
-fn hex(place: &mut [u8], mut number: u128) {
-    for digit in place.iter_mut().rev() {
-        *digit = b"0123456789abcdef"[(number & 15) as usize];
-        number >>= 4;
     }
 }
 
