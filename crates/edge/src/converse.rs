@@ -4,6 +4,7 @@
 
 use crate::client_io::{ClientIo, ClientLine};
 use crate::direct::{self, Next};
+use crate::gather::Gather;
 use crate::limits;
 use bytes::Bytes;
 use http::{Request, Response, Version};
@@ -26,9 +27,7 @@ pub(crate) struct Local;
 
 impl<F: Future + 'static> Executor<F> for Local {
     fn execute(&self, future: F) {
-        tokio::task::spawn_local(async move {
-            future.await;
-        });
+        tokio::task::spawn_local(future);
     }
 }
 
@@ -165,16 +164,32 @@ where
     B: Body<Data = Bytes> + 'static,
     B::Error: Into<Box<dyn Error + Send + Sync>>,
 {
+    let io = Gather::new(io);
     let mut serving = Box::pin(http2().serve_connection(
-        TokioIo::new(io),
-        service_fn(move |request: Request<Incoming>| answer(request.map(Some))),
+        TokioIo::new(io.share()),
+        // hyper moves it about before it runs it.
+        service_fn(move |request: Request<Incoming>| Box::pin(answer(request.map(Some)))),
     ));
-    tokio::select! {
-        _ = serving.as_mut() => return,
-        () = farewell => {}
-    }
-    serving.as_mut().graceful_shutdown();
-    let _ = serving.await;
+    let mut farewell = Some(farewell);
+    std::future::poll_fn(|context| {
+        if farewell.as_mut().is_some_and(|farewell| farewell.as_mut().poll(context).is_ready()) {
+            farewell = None;
+            serving.as_mut().graceful_shutdown();
+        }
+        let served = serving.as_mut().poll(context);
+        match io.poll_out(context) {
+            // Nobody is there to be served.
+            Poll::Ready(Err(_)) => Poll::Ready(()),
+            Poll::Ready(Ok(())) => served.map(drop),
+            // hyper may have ended with something to be said.
+            Poll::Pending if served.is_ready() => Poll::Ready(()),
+            Poll::Pending => Poll::Pending,
+        }
+    })
+    .await;
+    // Who does not listen hears no last word.
+    let _ =
+        tokio::time::timeout(limits::FAREWELL, std::future::poll_fn(|context| io.poll_out(context))).await;
 }
 
 fn http1() -> http1::Builder {

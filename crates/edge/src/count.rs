@@ -10,8 +10,8 @@ use crate::mirror;
 use crate::route::TargetRoutes;
 use meter::wire::{ArmRow, BucketRow, CountRow, FailingRequest, GuardRow, MirrorRow};
 use rollout::names::Revision;
+use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
-use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
 /// What a request is counted under.
@@ -52,7 +52,7 @@ pub(crate) struct Shard {
 struct OpenArm {
     target: Arc<str>,
     revision: Revision,
-    rows: HashMap<Place, OpenRow>,
+    rows: BTreeMap<Place, OpenRow>,
     buckets: Vec<BucketRow>,
     failures: Sample,
 }
@@ -95,7 +95,7 @@ fn open_arm<'a>(arms: &'a mut Vec<OpenArm>, subject: &Subject) -> &'a mut OpenAr
         arms.push(OpenArm {
             target: Arc::clone(&subject.target),
             revision: subject.revision,
-            rows: HashMap::new(),
+            rows: BTreeMap::new(),
             buckets: Vec::new(),
             failures: Sample::default(),
         });

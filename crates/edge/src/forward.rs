@@ -51,7 +51,7 @@ pub(crate) async fn serve(
     let place = match maintenance::admit(&worker, &authority.host, parts.uri.path(), arrive).await {
         Ok(Admission::Enter(place)) => place,
         Ok(Admission::Healthy) => return Ok(ledger.reply(StatusCode::OK, "in maintenance\n")),
-        Err(failure) => return Ok(refused(ledger, &failure, None, &parts)),
+        Err(failure) => return Ok(refused(ledger, &failure, None, sends_on(&parts))),
     };
     Ok(pass(&worker, &client, &authority, &place, &mut parts, body, ledger).await)
 }
@@ -61,18 +61,21 @@ fn refused(
     mut ledger: Box<Ledger>,
     failure: &Failure,
     arm: Option<&ArmRoutes>,
-    parts: &Parts,
+    sends_on: bool,
 ) -> Response<Reply> {
     if let (Failure::Guarded(verdict), Some(_)) = (failure, arm) {
         // Said while the body came; what was said of the head has been noted.
         ledger.note(&verdict.rule, Noted::Blocked, &verdict.reason);
     }
     let response = ledger.refuse(failure, arm);
-    let sends = [header::CONTENT_LENGTH, header::TRANSFER_ENCODING]
-        .iter()
-        .any(|name| parts.headers.contains_key(name));
-    let unread = matches!(failure, Failure::Guarded(_)) && parts.version != Version::HTTP_2 && sends;
+    let unread = matches!(failure, Failure::Guarded(_)) && sends_on;
     if unread { closing(response) } else { response }
+}
+
+/// Whether a body follows the head, on a connection that has nothing else.
+fn sends_on(parts: &Parts) -> bool {
+    let sends = |name: &header::HeaderName| parts.headers.contains_key(name);
+    parts.version != Version::HTTP_2 && [header::CONTENT_LENGTH, header::TRANSFER_ENCODING].iter().any(sends)
 }
 
 /// What the request could mean is unclear, so what follows it on the connection is too.
@@ -97,14 +100,15 @@ async fn pass(
     };
     let user = worker.repeats.user(place.target.routes().user.as_ref(), &parts.headers);
     ledger.assign(&place.target, arm, &draw, user);
-    let mut order = match order(worker, client, authority, place, arm, parts, &ledger) {
-        Ok(order) => order,
-        Err(failure) => return ledger.refuse(&failure, Some(arm)),
-    };
     let guard = place.target.guard.as_ref();
     let watch = guard
         .filter(|_| body.as_ref().is_some_and(|body| !body.is_end_stream()))
         .and_then(|guard| guard.body(&ledger.seen(worker, &place.target, parts)));
+    let sends_on = sends_on(parts);
+    let mut order = match order(worker, client, authority, place, arm, parts, &ledger) {
+        Ok(order) => order,
+        Err(failure) => return ledger.refuse(&failure, Some(arm)),
+    };
     let progress = Progress::watching(watch);
     let upload = Upload::new(body, &progress);
     let bodyless = upload.is_empty();
@@ -142,7 +146,7 @@ async fn pass(
             ledger.refuse(&Failure::BadAnswer, Some(arm))
         }
         Ok(exchanged) => answer(worker, place, arm, exchanged, progress, ledger),
-        Err(failure) => refused(ledger, &failure, Some(arm), parts),
+        Err(failure) => refused(ledger, &failure, Some(arm), sends_on),
     };
     if let Some(cookie) = draw.cookie {
         response.headers_mut().append(header::SET_COOKIE, cookie);
@@ -195,13 +199,14 @@ async fn fetch(
     exchange::exchange(worker, order, upload, progress, |claim| ledger.tried(claim.replica())).await
 }
 
+/// Makes the head that goes on; the request's headers go into it.
 fn order<'r>(
     worker: &Worker,
     client: &Client,
     authority: &headers::Authority,
     place: &'r Place,
     arm: &ArmRoutes,
-    parts: &Parts,
+    parts: &mut Parts,
     ledger: &Ledger,
 ) -> Result<Order<'r>, Failure> {
     let upgrade = headers::asked_upgrade(parts);
@@ -215,12 +220,15 @@ fn order<'r>(
         upgrade,
         random: &worker.random,
     };
+    let path = headers::onward_path(parts, place)?;
+    let mut heads = std::mem::take(&mut parts.headers);
+    headers::onward(&mut heads, &onward);
     Ok(Order {
         target: &place.target.routes().target,
         revision: arm.revision,
         method: if upgrade == Upgrade::Stream { Method::GET } else { parts.method.clone() },
-        path: headers::onward_path(parts, place)?,
-        headers: headers::onward(&parts.headers, &onward),
+        path,
+        headers: heads,
         upgrade,
         is_health: place.is_health(parts.uri.path()),
     })

@@ -140,7 +140,14 @@ pub(crate) fn is_event_stream(answer: &HeaderMap) -> bool {
 
 /// Draws a request id.
 pub(crate) fn new_request_id(random: &Random) -> HeaderValue {
-    HeaderValue::try_from(random.hex()).expect("BUG: hex digits are a header value")
+    let id = HeaderValue::from_bytes(&random.hex());
+    never_again(id.expect("BUG: hex digits are a header value"))
+}
+
+/// Marks a value that no other request has: HTTP/2 need not remember it, at the cost of one that comes again.
+fn never_again(mut value: HeaderValue) -> HeaderValue {
+    value.set_sensitive(true);
+    value
 }
 
 /// Returns the request id a proxy gave, when it is sane.
@@ -150,7 +157,7 @@ pub(crate) fn given_request_id(headers: &HeaderMap) -> Option<HeaderValue> {
         let plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"-_.".contains(byte);
         !bytes.is_empty() && bytes.len() <= limits::REQUEST_ID_CHARS && bytes.iter().all(plain)
     };
-    headers.get(REQUEST_ID).filter(sane).cloned()
+    headers.get(REQUEST_ID).filter(sane).cloned().map(never_again)
 }
 
 /// Whether the proxy in front had the request over TLS.
@@ -180,69 +187,77 @@ pub(crate) struct Onward<'r> {
     pub(crate) random: &'r Random,
 }
 
-/// Writes the headers a replica sees.
-pub(crate) fn onward(inbound: &HeaderMap, onward: &Onward<'_>) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(inbound.keys_len() + 6);
-    let named = named_by_connection(inbound);
-    for (name, value) in inbound {
-        let is_dropped = is_hop_by_hop(name) || is_ours(name) || is_disguised(name);
-        if !is_dropped && !named.iter().any(|token| token == name.as_str()) {
-            headers.append(name.clone(), value.clone());
-        }
+/// Makes the headers a replica sees of those a client sent.
+pub(crate) fn onward(headers: &mut HeaderMap, onward: &Onward<'_>) {
+    let named = named_by_connection(headers);
+    let takes_trailers =
+        headers.get(header::TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
+    let asked = headers.get_all(header::UPGRADE).iter().filter(|_| onward.upgrade != Upgrade::None);
+    let protocols: Vec<HeaderValue> = asked.cloned().collect();
+    let forwarded = forwarded(headers, onward);
+    // Few have any: they are looked for before they are removed. What is written anew below replaces what was there.
+    let is_written = |name: &HeaderName| {
+        *name == header::HOST || *name == REQUEST_ID || forwarded.iter().any(|(given, _)| given == name)
+    };
+    let is_dropped = |name: &&HeaderName| {
+        let of_connection = is_hop_by_hop(name) || named.iter().any(|token| token == name.as_str());
+        of_connection || ((is_ours(name) || is_disguised(name)) && !is_written(name))
+    };
+    while let Some(name) = headers.keys().find(is_dropped).cloned() {
+        headers.remove(name);
     }
-    join_cookies(&mut headers);
+    join_cookies(headers);
     headers.insert(header::HOST, onward.authority.header.clone());
     headers.insert(REQUEST_ID, onward.request_id.clone());
-    if inbound.get(header::TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers")) {
+    if takes_trailers {
         headers.insert(header::TE, HeaderValue::from_static("trailers"));
         headers.insert(header::CONNECTION, HeaderValue::from_static("te"));
     }
     if onward.upgrade != Upgrade::None {
         headers.insert(header::CONNECTION, HeaderValue::from_static("upgrade"));
-        for protocol in inbound.get_all(header::UPGRADE) {
-            headers.append(header::UPGRADE, protocol.clone());
-        }
+        headers.extend(protocols.into_iter().map(|protocol| (header::UPGRADE, protocol)));
     }
-    onward.trace.write(&mut headers);
+    onward.trace.write(headers);
     if onward.upgrade == Upgrade::Stream {
         headers.insert(header::UPGRADE, HeaderValue::from_static("websocket"));
         headers.insert(header::SEC_WEBSOCKET_KEY, websocket_key(onward.random));
     }
-    forward(&mut headers, inbound, onward);
-    headers
+    for (name, value) in forwarded {
+        headers.insert(name, value);
+    }
 }
 
 /// Returns 16 bytes in base64. HTTP/2 has no such key; the HTTP/1.1 replica wants one.
 fn websocket_key(random: &Random) -> HeaderValue {
-    let hex = random.hex();
     // Hex digits are digits of base64 too; `A` ends 16 bytes.
-    let key = format!("{}A==", &hex[..21]);
+    let key = [&random.hex()[..21], b"A=="].concat();
     HeaderValue::try_from(key).expect("BUG: digits are a header value")
 }
 
-fn forward(headers: &mut HeaderMap, inbound: &HeaderMap, onward: &Onward<'_>) {
+/// Returns what the replica is told of the client.
+fn forwarded(inbound: &HeaderMap, onward: &Onward<'_>) -> [(HeaderName, HeaderValue); 4] {
     let client = onward.client;
-    let seen = [
-        (FORWARDED_PROTO, client.scheme.clone()),
-        (FORWARDED_HOST, onward.authority.header.clone()),
-        (FORWARDED_PORT, client.local_port.clone()),
-    ];
-    if onward.forwarded == Forwarded::Replaced && !onward.origin.proxied {
-        headers.extend(seen.into_iter().map(|(name, value)| (Some(name), value)));
-        headers.insert(FORWARDED_FOR, client.address.clone());
-        return;
-    }
-    for (name, value) in seen {
-        headers.insert(name.clone(), inbound.get(name).cloned().unwrap_or(value));
-    }
-    if onward.origin.proxied {
-        headers.insert(FORWARDED_FOR, onward.origin.forwarded_for(&client.address));
-        return;
-    }
-    let before = inbound.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
-    let chain: Vec<&[u8]> = before.chain([client.address.as_bytes()]).collect();
-    let chain = HeaderValue::from_bytes(&chain.join(&b", "[..]));
-    headers.insert(FORWARDED_FOR, chain.unwrap_or_else(|_| client.address.clone()));
+    let replaces = onward.forwarded == Forwarded::Replaced && !onward.origin.proxied;
+    let or_given = |name: HeaderName, value: &HeaderValue| {
+        let given = inbound.get(&name).filter(|_| !replaces);
+        let value = given.unwrap_or(value).clone();
+        (name, value)
+    };
+    let client_address = if replaces {
+        client.address.clone()
+    } else if onward.origin.proxied {
+        onward.origin.forwarded_for(&client.address)
+    } else {
+        let before = inbound.get_all(FORWARDED_FOR).iter().map(HeaderValue::as_bytes);
+        let chain: Vec<&[u8]> = before.chain([client.address.as_bytes()]).collect();
+        HeaderValue::from_bytes(&chain.join(&b", "[..])).unwrap_or_else(|_| client.address.clone())
+    };
+    [
+        or_given(FORWARDED_PROTO, &client.scheme),
+        or_given(FORWARDED_HOST, &onward.authority.header),
+        or_given(FORWARDED_PORT, &client.local_port),
+        (FORWARDED_FOR, client_address),
+    ]
 }
 
 /// Headers of one connection only (RFC 9110, 7.6.1), and those hyper writes anew.

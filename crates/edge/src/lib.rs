@@ -32,6 +32,7 @@ mod frames;
 mod framing;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;
+mod gather;
 mod grpc;
 mod guard;
 pub mod handover;

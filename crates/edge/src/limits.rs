@@ -72,6 +72,8 @@ pub const PLAIN_READ: usize = 16 * 1024;
 pub const PLAIN_READS: usize = 8;
 /// Streams of one HTTP/2 connection; what browsers expect at least is 100.
 pub const CLIENT_STREAMS: u32 = 250;
+/// Bytes written to one HTTP/2 connection that are sent together: two frames of the usual size.
+pub const CLIENT_GATHERED: usize = 33 * 1024;
 /// HTTP/2 pings find dead peers of silent connections.
 pub const CLIENT_PING: Duration = Duration::from_secs(30);
 

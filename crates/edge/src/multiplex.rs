@@ -13,7 +13,7 @@ use hyper::client::conn::TrySendError;
 use hyper::client::conn::http2::{Builder, SendRequest};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::cell::{Cell, RefCell};
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::future::Future;
 use std::io;
 use std::pin::Pin;
@@ -72,9 +72,9 @@ impl Drop for Seat {
 /// The connections of one worker.
 #[derive(Default)]
 pub(crate) struct Lines {
-    lines: RefCell<HashMap<u64, Vec<Rc<Line>>>>,
+    lines: RefCell<BTreeMap<u64, Vec<Rc<Line>>>>,
     /// Who connects holds it, so that a burst of requests makes one connection and not one for each.
-    connecting: RefCell<HashMap<u64, Rc<Mutex<()>>>>,
+    connecting: RefCell<BTreeMap<u64, Rc<Mutex<()>>>>,
 }
 
 impl Lines {

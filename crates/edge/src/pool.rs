@@ -10,7 +10,7 @@ use crate::wire::{Wire, WireIo};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
 use std::cell::RefCell;
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::io;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -87,7 +87,7 @@ struct Idle {
 /// The idle connections of one worker, the last used on top.
 #[derive(Default)]
 pub(crate) struct Pool {
-    idle: RefCell<HashMap<u64, Vec<Idle>>>,
+    idle: RefCell<BTreeMap<u64, Vec<Idle>>>,
     /// Connections that carry several requests at a time.
     pub(crate) lines: Lines,
 }

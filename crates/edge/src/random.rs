@@ -23,10 +23,10 @@ impl Random {
     }
 
     /// Draws 32 lower-case hex digits.
-    pub(crate) fn hex(&self) -> String {
+    pub(crate) fn hex(&self) -> [u8; 32] {
         let mut digits = [0; 32];
         hex(&mut digits, u128::from(self.next()) << 64 | u128::from(self.next()));
-        digits.map(char::from).iter().collect()
+        digits
     }
 }
 

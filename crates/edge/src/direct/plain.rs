@@ -28,6 +28,9 @@ const OTHER: [HeaderName; 7] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
+/// Room for the fields that a replica is told besides.
+const FIELDS_OF_OURS: usize = 8;
+
 /// Reads what a client has sent.
 pub(super) fn read(bytes: &[u8]) -> Said {
     let mut headers = [const { MaybeUninit::uninit() }; limits::CLIENT_HEADERS];
@@ -52,7 +55,8 @@ pub(super) fn read(bytes: &[u8]) -> Said {
     }
     let Ok(method) = Method::from_bytes(method.as_bytes()) else { return Said::Other };
     let head = Bytes::copy_from_slice(head);
-    let (Ok(uri), Some(fields)) = (Uri::from_maybe_shared(head.slice(target)), places.fields(&head, 0))
+    let (Ok(uri), Some(fields)) =
+        (Uri::from_maybe_shared(head.slice(target)), places.fields(&head, FIELDS_OF_OURS))
     else {
         return Said::Other;
     };

@@ -141,7 +141,11 @@ async fn answer(
         method: parts.method.to_string(),
         target: parts.uri.to_string(),
         headers: sent(&parts.headers),
-        onward: headers::onward(&parts.headers, &onward),
+        onward: {
+            let mut seen = parts.headers.clone();
+            headers::onward(&mut seen, &onward);
+            seen
+        },
         body: Vec::new(),
         whole: false,
     };
