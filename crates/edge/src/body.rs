@@ -339,12 +339,12 @@ impl Passed {
                 {
                     *line = matches!(last, b'\n' | b'\r');
                 }
-                if let Some(silence) = &mut self.silence {
-                    silence.since = Instant::now();
-                }
                 // The server may drop a body that says it has ended without asking for its end.
                 if !self.ended && self.body.is_end_stream() {
                     self.end(Outcome::Answered);
+                }
+                if let Some(silence) = self.silence.as_mut().filter(|_| !self.ended) {
+                    silence.since = Instant::now();
                 }
             }
             Poll::Ready(Some(Err(_))) => {

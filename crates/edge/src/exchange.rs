@@ -100,12 +100,11 @@ pub(crate) async fn exchange(
         };
         tried(&claim);
         let replica = claim.replica().id;
-        let Some(mut lease) = lease(worker, &claim, repeatable, reuse).await? else {
+        let Some(mut lease) = lease(worker, &claim, repeatable, reuse, progress).await? else {
             claim.replica().outlier.failed(clock::now());
             without.push(replica);
             continue;
         };
-        progress.moved.set(Instant::now());
         match send(worker, order, &claim, &mut lease, body, repeatable, progress).await {
             Ok(response) => {
                 claim.replica().outlier.answered();
@@ -131,12 +130,24 @@ pub(crate) async fn exchange(
 }
 
 /// Returns a connection to the claimed replica; None when it takes none. `plain`: it is for a request without a body.
-async fn lease(worker: &Worker, claim: &Claim, plain: bool, reuse: Reuse) -> Result<Option<Lease>, Failure> {
+async fn lease(
+    worker: &Worker,
+    claim: &Claim,
+    plain: bool,
+    reuse: Reuse,
+    progress: &Progress,
+) -> Result<Option<Lease>, Failure> {
+    let now = Instant::now();
+    progress.moved.set(now);
     // Only connections that carry one request at a time are in there.
-    let lease = match worker.pool.take(claim.replica().id, reuse, std::time::Instant::now()) {
+    let lease = match worker.pool.take(claim.replica().id, reuse, now.into_std()) {
         Some(lease) => Some(lease),
-        // Beside the request's future, not in it: most find a connection.
-        None => Box::pin(connect(worker, claim, reuse)).await?,
+        None => {
+            // Beside the request's future, not in it: most find a connection.
+            let connected = Box::pin(connect(worker, claim, reuse)).await?;
+            progress.moved.set(Instant::now());
+            connected
+        }
     };
     match lease {
         Some(lease) if !plain && matches!(lease.sender, Sender::Direct) => {
@@ -254,6 +265,8 @@ fn is_unprocessed(error: &hyper::Error) -> bool {
 /// Waits until whoever's turn it is has been silent too long, and says whose fault that is.
 async fn out_of_time(worker: &Worker, progress: &Progress) -> Failure {
     let (stall, head) = (worker.waits.client_stall, worker.waits.upstream_head);
+    // They moved just now.
+    let mut now = progress.moved.get();
     loop {
         let (limit, failure) = match progress.stage.get() {
             Stage::AwaitingClient => (stall, Failure::UploadStalled),
@@ -261,7 +274,7 @@ async fn out_of_time(worker: &Worker, progress: &Progress) -> Failure {
                 (head, Failure::Timeout)
             }
         };
-        let (deadline, now) = (progress.moved.get() + limit, Instant::now());
+        let deadline = progress.moved.get() + limit;
         if deadline <= now {
             return failure;
         }
@@ -272,5 +285,6 @@ async fn out_of_time(worker: &Worker, progress: &Progress) -> Failure {
         let deadline = slow.map_or(deadline, |at| at.min(deadline));
         // The turn may change to the one with the shorter limit while we sleep.
         tokio::time::sleep_until(deadline.min(now + progress.look_again(stall.min(head)))).await;
+        now = Instant::now();
     }
 }

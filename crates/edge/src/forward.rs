@@ -99,11 +99,11 @@ async fn pass(
         return ledger.refuse(&Failure::NothingStable(place.target.routes().target.clone()), None);
     };
     let user = worker.repeats.user(place.target.routes().user.as_ref(), &parts.headers);
-    ledger.assign(&place.target, arm, &draw, user);
+    ledger.assign(place, arm, &draw, user);
     let guard = place.target.guard.as_ref();
     let watch = guard
         .filter(|_| body.as_ref().is_some_and(|body| !body.is_end_stream()))
-        .and_then(|guard| guard.body(&ledger.seen(worker, &place.target, parts)));
+        .and_then(|guard| guard.body(&ledger.seen(worker, place, parts)));
     let sends_on = sends_on(parts);
     let mut order = match order(worker, client, authority, place, arm, parts, &ledger) {
         Ok(order) => order,
@@ -250,7 +250,7 @@ fn answer(
     ledger.answered(head.status, &head.headers);
     if headers::is_event_stream(&head.headers) {
         ledger.twin = None;
-        claim.lengthen(Kind::Sse, place.target.template(ledger.path()));
+        claim.lengthen(Kind::Sse, place.template.clone());
         worker.reconsider_drains();
     }
     finish_head(&mut head.headers, place, arm, &ledger, Upgrade::None);
@@ -275,7 +275,7 @@ fn switch(
         return ledger.refuse(&Failure::BadAnswer, Some(arm));
     };
     let Exchanged { mut response, claim, .. } = exchanged;
-    claim.lengthen(Kind::WebSocket, place.target.template(ledger.path()));
+    claim.lengthen(Kind::WebSocket, place.template.clone());
     worker.reconsider_drains();
     let busy = match order.upgrade {
         Upgrade::Stream => Some(client.busy()),

@@ -25,6 +25,8 @@ pub(crate) const REPLAYED: HeaderName = HeaderName::from_static("x-medeclipse-re
 /// Says to the candidate that the request is a copy, and of which revision it is asked.
 pub(crate) const MIRRORED: HeaderName = HeaderName::from_static("x-medeclipse-mirrored");
 pub(crate) const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
+/// Room for what a replica is told beside what a client said.
+pub(crate) const HEADERS_OF_OURS: usize = 8;
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
 const FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
 const FORWARDED_PORT: HeaderName = HeaderName::from_static("x-forwarded-port");
@@ -189,6 +191,7 @@ pub(crate) struct Onward<'r> {
 
 /// Makes the headers a replica sees of those a client sent.
 pub(crate) fn onward(headers: &mut HeaderMap, onward: &Onward<'_>) {
+    headers.reserve(HEADERS_OF_OURS);
     let named = named_by_connection(headers);
     let takes_trailers =
         headers.get(header::TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));

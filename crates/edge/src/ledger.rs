@@ -15,7 +15,7 @@ use crate::guard::{Noted, Origin, Reason, Seen};
 use crate::headers::{self, Authority};
 use crate::mirror::Twin;
 use crate::redact;
-use crate::route::{ArmRoutes, Place, TargetRoutes};
+use crate::route::{ArmRoutes, Place};
 use crate::shield::Failed;
 use crate::split::Draw;
 use crate::worker::Worker;
@@ -157,15 +157,14 @@ impl Ledger {
         }
         let Some(guard) = &target.guard else { return Ok(()) };
         let worker = Rc::clone(&self.worker);
-        let seen = self.seen(&worker, target, parts);
+        let seen = self.seen(&worker, place, parts);
         let verdict = guard.look(&seen, |rule, noted, reason| self.note(rule, noted, reason));
         verdict.map_or(Ok(()), |verdict| Err(Failure::Guarded(Box::new(verdict))))
     }
 
     /// Returns the request as the guard's rules see it.
-    pub(crate) fn seen<'r>(&self, worker: &'r Worker, target: &TargetRoutes, parts: &'r Parts) -> Seen<'r> {
-        let route = target.template(parts.uri.path());
-        Seen::new(parts, self.origin.client, route, &worker.buckets, self.started)
+    pub(crate) fn seen<'r>(&self, worker: &'r Worker, place: &Place, parts: &'r Parts) -> Seen<'r> {
+        Seen::new(parts, self.origin.client, place.template.clone(), &worker.buckets, self.started)
     }
 
     /// Counts what a rule of the guard said.
@@ -190,19 +189,19 @@ impl Ledger {
     /// Notes which arm was drawn; from now on the request is counted.
     pub(crate) fn assign(
         &mut self,
-        target: &TargetRoutes,
+        place: &Place,
         arm: &ArmRoutes,
         draw: &Draw<'_>,
         user: Option<u64>,
     ) {
         self.user = user;
         self.subject = Some(Subject {
-            target: Arc::clone(&target.name),
+            target: Arc::clone(&place.target.name),
             revision: arm.revision,
             replica: None,
             bucket: draw.bucket,
             allowed: draw.allowed,
-            route: target.template(self.uri.path()),
+            route: place.template.clone(),
         });
     }
 

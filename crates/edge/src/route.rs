@@ -176,6 +176,8 @@ pub(crate) struct Place {
     pub(crate) target: Arc<TargetRoutes>,
     /// Bytes of the path that matched.
     pub(crate) prefix: usize,
+    /// The template of the route that the path is on.
+    pub(crate) template: Option<Arc<str>>,
 }
 
 impl Place {
@@ -237,7 +239,8 @@ impl Routes {
                 .find_map(|(_, prefixes)| longest(prefixes, path))
         };
         let (index, prefix) = exact.or_else(wildcard).or_else(|| longest(&self.any, path))?;
-        Some(Place { target: Arc::clone(&self.targets[index]), prefix })
+        let target = Arc::clone(&self.targets[index]);
+        Some(Place { prefix, template: target.template(path), target })
     }
 
     pub(crate) fn target(&self, target: &rollout::names::Target) -> Option<&Arc<TargetRoutes>> {

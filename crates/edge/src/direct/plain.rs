@@ -2,6 +2,7 @@
 //! Refuses nothing: what is not plain is hyper's.
 
 use super::fields::{Places, place};
+use crate::headers::HEADERS_OF_OURS;
 use crate::limits;
 use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Method, Request, Uri, Version, header};
@@ -28,9 +29,6 @@ const OTHER: [HeaderName; 7] = [
     HeaderName::from_static("proxy-connection"),
 ];
 
-/// Room for the fields that a replica is told besides.
-const FIELDS_OF_OURS: usize = 8;
-
 /// Reads what a client has sent.
 pub(super) fn read(bytes: &[u8]) -> Said {
     let mut headers = [const { MaybeUninit::uninit() }; limits::CLIENT_HEADERS];
@@ -56,7 +54,7 @@ pub(super) fn read(bytes: &[u8]) -> Said {
     let Ok(method) = Method::from_bytes(method.as_bytes()) else { return Said::Other };
     let head = Bytes::copy_from_slice(head);
     let (Ok(uri), Some(fields)) =
-        (Uri::from_maybe_shared(head.slice(target)), places.fields(&head, FIELDS_OF_OURS))
+        (Uri::from_maybe_shared(head.slice(target)), places.fields(&head, HEADERS_OF_OURS))
     else {
         return Said::Other;
     };

@@ -107,7 +107,7 @@ pub fn table(input: &[u8]) {
         {
             if let Some(place) = routes.find(host, path) {
                 assert_eq!(place.target.routes().target, table.routes.target);
-                let _ = (place.inner(path).len(), place.target.template(path));
+                let _ = (place.inner(path).len(), place.template.as_deref());
             }
         }
     }
