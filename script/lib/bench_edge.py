@@ -1,4 +1,4 @@
-"""Loads our edge and the proxies of Debian side by side: one upstream, one load generator, the same cells, interleaved.
+"""Loads our edge and other proxies side by side: one upstream, one load generator, the same cells, interleaved.
 
 Called by `script/bench edge`, which builds the program first. Prints tables; judges nothing. CPU-seconds of the proxy per
 100,000 requests are the main figure: on a machine that the load generator shares they say more than requests a second.
@@ -30,8 +30,9 @@ WIRES = {
 }
 IDLE = 10_000
 FILES = 65_536
-# Requests a second of the paced runs, on 16 connections.
+# Requests a second of the paced runs, on 16 connections, and how many of these there are.
 PACE = 1600
+PACED = 5
 
 
 def port():
@@ -91,13 +92,17 @@ def resident_mib(pid):
 class Proxy:
     """One of those compared: where it listens, and which process does the work."""
 
-    def __init__(self, name, version, pid, plain, tls):
+    def __init__(self, name, version, pid, plain, tls, host="127.0.0.1", h2c=True):
         self.name, self.version, self.pid, self.plain, self.tls = name, version, pid, plain, tls
+        self.host, self.h2c = host, h2c
         self.cells = {}
 
     def url(self, over_tls, file):
         scheme, number = ("https", self.tls) if over_tls else ("http", self.plain)
-        return f"{scheme}://127.0.0.1:{number}/{file}"
+        return f"{scheme}://{self.host}:{number}/{file}"
+
+    def speaks(self, wire):
+        return self.h2c or wire != "h2c"
 
 
 def certificate(folder):
@@ -172,8 +177,9 @@ def find(tree, key):
     return tree[key] if key in tree else next(find(value, key) for value in tree.values() if isinstance(value, dict))
 
 
-def start(words, running):
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=open(os.environ.get("BENCH_LOG", os.devnull), "a"))
+def start(words, running, environment=None):
+    process = subprocess.Popen(
+        words, env=environment, stdout=subprocess.DEVNULL, stderr=open(os.environ.get("BENCH_LOG", os.devnull), "a"))
     def end():
         process.send_signal(signal.SIGTERM)
         try:
@@ -209,7 +215,8 @@ http {{
 }}
 """)
     pid = start(["nginx", "-c", str(folder / "nginx.conf")], running)
-    return Proxy("nginx", version_of("nginx", "-v"), pid, plain, tls)
+    # Debian's nginx speaks HTTP/2 only where the listener speaks nothing else.
+    return Proxy("nginx", version_of("nginx", "-v"), pid, plain, tls, h2c=False)
 
 
 def haproxy(folder, upstream, running):
@@ -262,7 +269,28 @@ https://127.0.0.1:{tls}, https://localhost:{tls} {{
     return Proxy("caddy", "caddy " + version_of("caddy", "version"), pid, plain, tls)
 
 
-PEERS = {"nginx": nginx, "haproxy": haproxy, "caddy": caddy}
+def find_kamal_proxy():
+    return os.environ.get("KAMAL_PROXY") or shutil.which("kamal-proxy")
+
+
+def kamal_proxy(folder, upstream, running):
+    """Listens on every address, and writes a line of JSON for each request: it cannot be told otherwise."""
+    program, plain, tls = find_kamal_proxy(), port(), port()
+    own = folder / "kamal"
+    own.mkdir()
+    environment = {**os.environ, "HOME": str(own), "XDG_RUNTIME_DIR": str(own)}
+    pid = start([program, "run", "--http-port", str(plain), "--https-port", str(tls)], running, environment)
+    wait_for(plain, "kamal-proxy")
+    deploy = [program, "deploy", "web", "--target", upstream, "--host", "localhost", "--health-check-path", "/1k"]
+    secure = ["--tls", f"--tls-certificate-path={folder}/cert.pem", f"--tls-private-key-path={folder}/key.pem", "--tls-redirect=false"]
+    done = subprocess.run([*deploy, *secure], env=environment, capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(f"`kamal-proxy deploy` failed:\n{done.stdout}{done.stderr}")
+    version = os.environ.get("KAMAL_PROXY_VERSION", "of a version it does not tell")
+    return Proxy("kamal-proxy", f"kamal-proxy {version}", pid, plain, tls, host="localhost", h2c=False)
+
+
+PEERS = {"nginx": nginx, "haproxy": haproxy, "caddy": caddy, "kamal-proxy": kamal_proxy}
 
 
 class Ran:
@@ -297,7 +325,7 @@ def load(proxy, wire, file, connections, seconds, folder, rate=None):
 def idle(proxy, count):
     """Memory with that many idle keep-alive connections, each of which has had one answer."""
     held = []
-    request = b"GET /1k HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
+    request = f"GET /1k HTTP/1.1\r\nHost: {proxy.host}\r\n\r\n".encode()
     try:
         for number in range(count):
             # More than one loopback address: the ports of one would run out.
@@ -357,7 +385,10 @@ def compare(asked, folder, running):
         (files / name).write_bytes(os.urandom(size))
     certificate(folder)
     mine, upstream = ours(Path(asked.program).resolve(), folder, files, running)
-    proxies = [mine] + [PEERS[peer](folder, upstream, running) for peer in asked.peers]
+    peers = [peer for peer in asked.peers if peer != "kamal-proxy" or find_kamal_proxy()]
+    if peers != asked.peers:
+        print("kamal-proxy: NOT MEASURED: it is not on the PATH, and KAMAL_PROXY does not name it")
+    proxies = [mine] + [PEERS[peer](folder, upstream, running) for peer in peers]
     for proxy in proxies:
         wait_for(proxy.plain, proxy.name)
         wait_for(proxy.tls, proxy.name)
@@ -369,15 +400,15 @@ def compare(asked, folder, running):
     for wire, size, count in cells:
         for _ in range(asked.rounds):
             for proxy in proxies:
-                # Debian's nginx speaks HTTP/2 only where the listener speaks nothing else.
-                if proxy.name == "nginx" and wire == "h2c":
+                if not proxy.speaks(wire):
                     continue
                 ran = load(proxy, wire, SIZES[size][0], count, asked.seconds, folder)
                 failed[proxy.name] += ran.failed
                 before = proxy.cells.get((wire, size, count))
                 if ran.requests and (before is None or ran.cpu < before.cpu):
                     proxy.cells[wire, size, count] = ran
-    table(proxies, cells)
+    if cells:
+        table(proxies, cells)
     paced(asked, proxies, folder)
     print("\nmemory with idle keep-alive connections (MiB, shared pages divided)")
     for proxy in proxies:
@@ -387,33 +418,34 @@ def compare(asked, folder, running):
 
 def table(proxies, cells):
     print("CPU-seconds of the proxy per 100,000 requests | requests a second")
-    print(f"  {'cell':<24}" + "".join(f"{proxy.name:>20}" for proxy in proxies))
+    print(f"  {'cell':<24}" + "".join(f"{proxy.name:>18}" for proxy in proxies))
     for cell in cells:
         wire, size, count = cell
         shown = []
         for proxy in proxies:
             ran = proxy.cells.get(cell)
             shown.append(f"{ran.cpu:.2f} | {ran.rps:.0f}" if ran else "-")
-        print(f"  {wire + ', ' + size + ', ' + str(count):<24}" + "".join(f"{text:>20}" for text in shown))
+        print(f"  {wire + ', ' + size + ', ' + str(count):<24}" + "".join(f"{text:>18}" for text in shown))
     print("\nours to theirs, CPU per request: median (least to most) of the cells; cells in which ours needs less")
     of = lambda proxy, cell: proxy.cells[cell].cpu if cell in proxy.cells else 0
     for size in SIZES:
         for name, found in ratios(proxies, [cell for cell in cells if cell[1] == size], of):
             less = sum(ratio < 1 for ratio in found)
-            print(f"  {size:>6} {name:<10} {statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f}); {less} of {len(found)}")
+            print(f"  {size:>6} {name:<11} {statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f}); {less} of {len(found)}")
 
 
 def paced(asked, proxies, folder):
-    print(f"\nlatency at {PACE} requests a second on 16 connections, 1 kB, ms, p50 | p99")
+    """One run of a shared machine says little about its slowest hundredth: the middle and the least of some are printed."""
+    print(f"\nlatency at {PACE} requests a second on 16 connections, 1 kB, ms: p50 | p99, the median (the least) of {PACED} runs, interleaved")
     for wire in asked.wires:
-        shown = []
-        for proxy in proxies:
-            if proxy.name == "nginx" and wire == "h2c":
-                continue
-            runs = [load(proxy, wire, "1k", 16, asked.seconds * 2, folder, PACE) for _ in range(asked.rounds)]
-            best = min(runs, key=lambda ran: ran.p99)
-            shown.append(f"{proxy.name} {best.p50:.2f} | {best.p99:.2f}")
-        print(f"  {wire:<8} " + ", ".join(shown))
+        speakers = [proxy for proxy in proxies if proxy.speaks(wire)]
+        runs = {proxy.name: [] for proxy in speakers}
+        for _ in range(PACED):
+            for proxy in speakers:
+                runs[proxy.name].append(load(proxy, wire, "1k", 16, asked.seconds * 2, folder, PACE))
+        shown = lambda times: f"{statistics.median(times):.2f} ({min(times):.2f})"
+        print(f"  {wire:<8} " + ", ".join(
+            f"{name} {shown([ran.p50 for ran in of])} | {shown([ran.p99 for ran in of])}" for name, of in runs.items()))
 
 
 main()

@@ -226,8 +226,9 @@ mod tests {
 
         assert!(gather.poll_out(&mut context()).is_ready());
 
-        assert_eq!((gather.inner().io.calls, gather.inner().io.taken.len()), (1, 8 * 1039));
-        assert_eq!(gather.inner().waiting.capacity(), 0);
+        let gathered = gather.inner();
+        assert_eq!((gathered.io.calls, gathered.io.taken.len()), (1, 8 * 1039));
+        assert_eq!(gathered.waiting.capacity(), 0);
     }
 
     #[test]

@@ -187,13 +187,7 @@ impl Ledger {
     }
 
     /// Notes which arm was drawn; from now on the request is counted.
-    pub(crate) fn assign(
-        &mut self,
-        place: &Place,
-        arm: &ArmRoutes,
-        draw: &Draw<'_>,
-        user: Option<u64>,
-    ) {
+    pub(crate) fn assign(&mut self, place: &Place, arm: &ArmRoutes, draw: &Draw<'_>, user: Option<u64>) {
         self.user = user;
         self.subject = Some(Subject {
             target: Arc::clone(&place.target.name),
