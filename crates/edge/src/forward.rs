@@ -7,7 +7,7 @@ use crate::claim::Kind;
 use crate::client::Client;
 use crate::exchange::{self, Exchanged, Order};
 use crate::failure::Failure;
-use crate::guard::Noted;
+use crate::guard::{BodyWatch, Noted};
 use crate::headers::{self, Onward, Upgrade};
 use crate::ledger::{Ledger, Outcome};
 use crate::maintenance::{self, Admission};
@@ -100,11 +100,7 @@ async fn pass(
     };
     let user = worker.repeats.user(place.target.routes().user.as_ref(), &parts.headers);
     ledger.assign(place, arm, &draw, user);
-    let guard = place.target.guard.as_ref();
-    let watch = guard
-        .filter(|_| body.as_ref().is_some_and(|body| !body.is_end_stream()))
-        .and_then(|guard| guard.body(&ledger.seen(worker, place, parts)));
-    let sends_on = sends_on(parts);
+    let (watch, sends_on) = (watched(worker, place, parts, body.as_ref(), &ledger), sends_on(parts));
     let mut order = match order(worker, client, authority, place, arm, parts, &ledger) {
         Ok(order) => order,
         Err(failure) => return ledger.refuse(&failure, Some(arm)),
@@ -155,6 +151,18 @@ async fn pass(
         response.headers_mut().insert(headers::REPLAYED, HeaderValue::from(drawn.0));
     }
     response
+}
+
+/// Returns what the guard wants watched of a body that comes.
+fn watched(
+    worker: &Worker,
+    place: &Place,
+    parts: &Parts,
+    body: Option<&Incoming>,
+    ledger: &Ledger,
+) -> Option<BodyWatch> {
+    let guard = place.target.guard.as_ref().filter(|_| body.is_some_and(|body| !body.is_end_stream()))?;
+    guard.body(&ledger.seen(worker, place, parts))
 }
 
 /// Takes a file that the drawn release does not have from another one, and says from which.
