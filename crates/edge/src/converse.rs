@@ -177,17 +177,12 @@ where
             serving.as_mut().graceful_shutdown();
         }
         let served = serving.as_mut().poll(context);
-        match io.poll_out(context) {
-            // Nobody is there to be served.
-            Poll::Ready(Err(_)) => Poll::Ready(()),
-            Poll::Ready(Ok(())) => served.map(drop),
-            // hyper may have ended with something to be said.
-            Poll::Pending if served.is_ready() => Poll::Ready(()),
-            Poll::Pending => Poll::Pending,
-        }
+        // Where nothing can be sent, nobody is there to be served.
+        let is_gone = matches!(io.poll_out(context), Poll::Ready(Err(_)));
+        if served.is_ready() || is_gone { Poll::Ready(()) } else { Poll::Pending }
     })
     .await;
-    // Who does not listen hears no last word.
+    // hyper may have ended with something to be said. Who does not listen hears no last word.
     let _ =
         tokio::time::timeout(limits::FAREWELL, std::future::poll_fn(|context| io.poll_out(context))).await;
 }

@@ -100,7 +100,9 @@ async fn pass(
     };
     let user = worker.repeats.user(place.target.routes().user.as_ref(), &parts.headers);
     ledger.assign(place, arm, &draw, user);
-    let (watch, sends_on) = (watched(worker, place, parts, body.as_ref(), &ledger), sends_on(parts));
+    let watch = watched(worker, place, parts, body.as_ref(), &ledger);
+    // Most have no body, and are not asked for its length.
+    let sends_on = body.is_some() && sends_on(parts);
     let mut order = match order(worker, client, authority, place, arm, parts, &ledger) {
         Ok(order) => order,
         Err(failure) => return ledger.refuse(&failure, Some(arm)),

@@ -195,8 +195,7 @@ pub(crate) fn onward(headers: &mut HeaderMap, onward: &Onward<'_>) {
     let named = named_by_connection(headers);
     let takes_trailers =
         headers.get(header::TE).is_some_and(|te| te.as_bytes().eq_ignore_ascii_case(b"trailers"));
-    let asked = headers.get_all(header::UPGRADE).iter().filter(|_| onward.upgrade != Upgrade::None);
-    let protocols: Vec<HeaderValue> = asked.cloned().collect();
+    let protocols: Vec<HeaderValue> = headers.get_all(header::UPGRADE).iter().cloned().collect();
     let forwarded = forwarded(headers, onward);
     // Few have any: they are looked for before they are removed. What is written anew below replaces what was there.
     let is_written = |name: &HeaderName| {

@@ -170,9 +170,10 @@ where
     let response = {
         let mut answering = pin!(answer(request.map(|()| None)));
         let answered = std::future::poll_fn(|context| {
-            if let Poll::Ready(answered) = answering.as_mut().poll(context) {
-                // The farewell that has come until now must be in its head.
-                closes = farewell.as_mut().poll(context).is_ready();
+            let answered = answering.as_mut().poll(context);
+            // The farewell that came with the answer must be in its head.
+            closes = closes || farewell.as_mut().poll(context).is_ready();
+            if let Poll::Ready(answered) = answered {
                 return Poll::Ready(answered.map_err(|never| match never {}));
             }
             if has_gone(io, context) { Poll::Ready(Err(Broken)) } else { Poll::Pending }
