@@ -195,33 +195,88 @@ def version_of(*words):
     return (done.stdout + done.stderr).strip().splitlines()[0]
 
 
-def nginx(folder, upstream, running):
-    plain, tls = port(), port()
-    (folder / "nginx.conf").write_text(f"""
-daemon off; user root; worker_processes auto; worker_rlimit_nofile 65536; pid {folder}/nginx.pid; error_log stderr;
+# What ours adds to every answer of the service.
+ADDED = {
+    "X-Content-Type-Options": "nosniff",
+    "Referrer-Policy": "strict-origin-when-cross-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "Content-Security-Policy": "frame-ancestors 'self'",
+    "X-Release": "e280c57eeffa",
+    "X-Revision": "1",
+}
+
+
+class Extra:
+    """What is added to a peer's configuration so that it does what ours does, as far as its configuration can say it."""
+
+    def __init__(self, name, suffix="", start="", server="", location=""):
+        self.name, self.suffix, self.start, self.server, self.location = name, suffix, start, server, location
+
+
+NGINX_SAME = Extra("nginx-same", "-same", """
+  limit_req_zone $binary_remote_addr zone=client:32m rate=1000000r/s;
+  limit_req_zone $binary_remote_addr zone=login:32m rate=100r/m;
+  client_max_body_size 10m; large_client_header_buffers 4 16k;
+""", "".join(f'    add_header {name} "{value}" always;\n' for name, value in ADDED.items()) + """
+    add_header X-Request-Id $request_id always;
+    location /api/auth { limit_req zone=login burst=20 nodelay; proxy_pass http://web; }
+""", """
+      limit_req zone=client burst=1000000 nodelay;
+      proxy_set_header X-Request-Id $request_id; proxy_set_header X-Forwarded-Proto $scheme;
+      proxy_set_header X-Forwarded-Host $host; proxy_set_header X-Forwarded-Port $server_port;
+""")
+
+
+def nginx(folder, upstream, running, extra=Extra("nginx")):
+    plain, tls, own = port(), port(), folder / f"nginx{extra.suffix}"
+    own.mkdir()
+    conf = own / "nginx.conf"
+    conf.write_text(f"""
+daemon off; user root; worker_processes auto; worker_rlimit_nofile 65536; pid {own}/pid; error_log stderr;
 events {{ worker_connections 16384; }}
 http {{
-  access_log off; keepalive_requests 100000000; keepalive_timeout 1h;
-  client_body_temp_path {folder}/b2; proxy_temp_path {folder}/p2; fastcgi_temp_path {folder}/f2; uwsgi_temp_path {folder}/u2; scgi_temp_path {folder}/s2;
+  access_log off; keepalive_requests 100000000; keepalive_timeout 1h;{extra.start}
+  client_body_temp_path {own}/b; proxy_temp_path {own}/p; fastcgi_temp_path {own}/f; uwsgi_temp_path {own}/u; scgi_temp_path {own}/s;
   upstream web {{ server {upstream}; keepalive 256; keepalive_requests 100000000; }}
   server {{
-    listen 127.0.0.1:{plain} backlog=4096; listen 127.0.0.1:{tls} ssl http2 backlog=4096;
+{extra.server}    listen 127.0.0.1:{plain} backlog=4096; listen 127.0.0.1:{tls} ssl http2 backlog=4096;
     ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
     location / {{
       proxy_pass http://web; proxy_http_version 1.1; proxy_set_header Connection "";
-      proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+      proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;{extra.location}
     }}
   }}
 }}
 """)
-    pid = start(["nginx", "-c", str(folder / "nginx.conf")], running)
+    pid = start(["nginx", "-c", str(conf)], running)
     # Debian's nginx speaks HTTP/2 only where the listener speaks nothing else.
-    return Proxy("nginx", version_of("nginx", "-v"), pid, plain, tls, h2c=False)
+    return Proxy(extra.name, version_of("nginx", "-v"), pid, plain, tls, h2c=False)
 
 
-def haproxy(folder, upstream, running):
+HAPROXY_SAME = Extra("haproxy-same", "-same", start="""
+backend clients
+  stick-table type ipv6 size 1m expire 1m store http_req_rate(1m)
+backend logins
+  stick-table type ipv6 size 1m expire 1m store http_req_rate(1m)
+""", server="""
+  acl login path_beg /api/auth
+  http-request track-sc0 src table clients
+  http-request track-sc1 src table logins if login
+  http-request deny deny_status 429 if { sc_http_req_rate(0) gt 100000000 } || login { sc_http_req_rate(1) gt 100 }
+  http-request deny deny_status 413 if { req.body_size gt 10485760 }
+  http-request set-header X-Forwarded-Proto %[ssl_fc,iif(https,http)]
+  http-request set-header X-Forwarded-Host %[req.hdr(host)]
+  http-request set-header X-Forwarded-Port %[dst_port]
+  http-request set-var(txn.id) uuid()
+  http-request set-header X-Request-Id %[var(txn.id)]
+  http-response set-header X-Request-Id %[var(txn.id)]
+""" + "".join(f"  http-response set-header {name} \"{value}\"\n" for name, value in ADDED.items()))
+
+
+def haproxy(folder, upstream, running, extra=Extra("haproxy")):
     plain, tls = port(), port()
-    (folder / "haproxy.cfg").write_text(f"""
+    conf = folder / f"haproxy{extra.suffix}.cfg"
+    conf.write_text(f"""
 global
   nbthread {os.cpu_count()}
   maxconn 12000
@@ -236,15 +291,15 @@ defaults
   http-reuse always
 frontend plain
   bind 127.0.0.1:{plain} backlog 4096
-  default_backend web
+  default_backend web{extra.server}
 frontend tls
   bind 127.0.0.1:{tls} ssl crt {folder}/both.pem alpn h2,http/1.1 backlog 4096
-  default_backend web
+  default_backend web{extra.server}{extra.start}
 backend web
   server one {upstream}
 """)
-    pid = start(["haproxy", "-db", "-f", str(folder / "haproxy.cfg")], running)
-    return Proxy("haproxy", version_of("haproxy", "-v"), pid, plain, tls)
+    pid = start(["haproxy", "-db", "-f", str(conf)], running)
+    return Proxy(extra.name, version_of("haproxy", "-v"), pid, plain, tls)
 
 
 def caddy(folder, upstream, running):
@@ -290,7 +345,14 @@ def kamal_proxy(folder, upstream, running):
     return Proxy("kamal-proxy", f"kamal-proxy {version}", pid, plain, tls, host="localhost", h2c=False)
 
 
-PEERS = {"nginx": nginx, "haproxy": haproxy, "caddy": caddy, "kamal-proxy": kamal_proxy}
+PEERS = {
+    "nginx": nginx,
+    "nginx-same": lambda *world: nginx(*world, NGINX_SAME),
+    "haproxy": haproxy,
+    "haproxy-same": lambda *world: haproxy(*world, HAPROXY_SAME),
+    "caddy": caddy,
+    "kamal-proxy": kamal_proxy,
+}
 
 
 class Ran:
@@ -394,7 +456,8 @@ def compare(asked, folder, running):
         wait_for(proxy.tls, proxy.name)
     print("versions: " + "; ".join(proxy.version for proxy in proxies) + "; one nginx worker as the upstream of all")
     print(f"{asked.seconds} s a run, {asked.rounds} rounds interleaved, the best of them by CPU; h2load with one thread;")
-    print("ours with counting by route, a rate limit by client, login, head and body rules and security headers\n")
+    print("ours with counting by route, a rate limit by client, login, head and body rules and security headers; the others only pass on,")
+    print("`-same` do what of that they can be told: both limits, the body's bound, what is said of the client, request id, security headers\n")
     cells = [(wire, size, count) for wire in asked.wires for size in SIZES for count in asked.connections]
     failed = dict.fromkeys((proxy.name for proxy in proxies), 0)
     for wire, size, count in cells:
@@ -412,7 +475,7 @@ def compare(asked, folder, running):
     paced(asked, proxies, folder)
     print("\nmemory with idle keep-alive connections (MiB, shared pages divided)")
     for proxy in proxies:
-        print(f"  {proxy.name:<11} {asked.idle:>6} connections: {idle(proxy, asked.idle):6.1f}")
+        print(f"  {proxy.name:<13} {asked.idle:>6} connections: {idle(proxy, asked.idle):6.1f}")
     print("\nanswers other than 200: " + ", ".join(f"{name} {count}" for name, count in failed.items()))
 
 
@@ -431,7 +494,7 @@ def table(proxies, cells):
     for size in SIZES:
         for name, found in ratios(proxies, [cell for cell in cells if cell[1] == size], of):
             less = sum(ratio < 1 for ratio in found)
-            print(f"  {size:>6} {name:<11} {statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f}); {less} of {len(found)}")
+            print(f"  {size:>6} {name:<13} {statistics.median(found):.2f} ({min(found):.2f} to {max(found):.2f}); {less} of {len(found)}")
 
 
 def paced(asked, proxies, folder):
