@@ -207,45 +207,43 @@ ADDED = {
 
 
 class Extra:
-    """What is added to a peer's configuration so that it does what ours does, as far as its configuration can say it."""
+    """A peer's name, and what stands around and within its servers so that it does what ours does, as far as it can be told."""
 
-    def __init__(self, name, suffix="", start="", server="", location=""):
-        self.name, self.suffix, self.start, self.server, self.location = name, suffix, start, server, location
+    def __init__(self, name, around="", within=""):
+        self.name, self.around, self.within = name, around, within
 
 
-NGINX_SAME = Extra("nginx-same", "-same", """
+NGINX_SAME = Extra("nginx-same", around="""
   limit_req_zone $binary_remote_addr zone=client:32m rate=1000000r/s;
   limit_req_zone $binary_remote_addr zone=login:32m rate=100r/m;
   client_max_body_size 10m; large_client_header_buffers 4 16k;
-""", "".join(f'    add_header {name} "{value}" always;\n' for name, value in ADDED.items()) + """
+""", within="".join(f'    add_header {name} "{value}" always;\n' for name, value in ADDED.items()) + """
     add_header X-Request-Id $request_id always;
-    location /api/auth { limit_req zone=login burst=20 nodelay; proxy_pass http://web; }
-""", """
-      limit_req zone=client burst=1000000 nodelay;
-      proxy_set_header X-Request-Id $request_id; proxy_set_header X-Forwarded-Proto $scheme;
-      proxy_set_header X-Forwarded-Host $host; proxy_set_header X-Forwarded-Port $server_port;
+    limit_req zone=client burst=1000000 nodelay;
+    proxy_set_header X-Request-Id $request_id; proxy_set_header X-Forwarded-Proto $scheme;
+    proxy_set_header X-Forwarded-Host $host; proxy_set_header X-Forwarded-Port $server_port;
+    location /api/auth { limit_req zone=client burst=1000000 nodelay; limit_req zone=login burst=20 nodelay; proxy_pass http://web; }
 """)
 
 
 def nginx(folder, upstream, running, extra=Extra("nginx")):
-    plain, tls, own = port(), port(), folder / f"nginx{extra.suffix}"
+    plain, tls, own = port(), port(), folder / extra.name
     own.mkdir()
     conf = own / "nginx.conf"
     conf.write_text(f"""
 daemon off; user root; worker_processes auto; worker_rlimit_nofile 65536; pid {own}/pid; error_log stderr;
 events {{ worker_connections 16384; }}
 http {{
-  access_log off; keepalive_requests 100000000; keepalive_timeout 1h;{extra.start}
+  access_log off; keepalive_requests 100000000; keepalive_timeout 1h;{extra.around}
   client_body_temp_path {own}/b; proxy_temp_path {own}/p; fastcgi_temp_path {own}/f; uwsgi_temp_path {own}/u; scgi_temp_path {own}/s;
   upstream web {{ server {upstream}; keepalive 256; keepalive_requests 100000000; }}
   server {{
-{extra.server}    listen 127.0.0.1:{plain} backlog=4096; listen 127.0.0.1:{tls} ssl http2 backlog=4096;
+    listen 127.0.0.1:{plain} backlog=4096; listen 127.0.0.1:{tls} ssl http2 backlog=4096;
     ssl_certificate {folder}/cert.pem; ssl_certificate_key {folder}/key.pem;
-    location / {{
-      proxy_pass http://web; proxy_http_version 1.1; proxy_set_header Connection "";
-      proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;{extra.location}
-    }}
-  }}
+    proxy_http_version 1.1; proxy_set_header Connection "";
+    proxy_set_header Host $host; proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+    location / {{ proxy_pass http://web; }}
+{extra.within}  }}
 }}
 """)
     pid = start(["nginx", "-c", str(conf)], running)
@@ -253,12 +251,12 @@ http {{
     return Proxy(extra.name, version_of("nginx", "-v"), pid, plain, tls, h2c=False)
 
 
-HAPROXY_SAME = Extra("haproxy-same", "-same", start="""
+HAPROXY_SAME = Extra("haproxy-same", around="""
 backend clients
   stick-table type ipv6 size 1m expire 1m store http_req_rate(1m)
 backend logins
   stick-table type ipv6 size 1m expire 1m store http_req_rate(1m)
-""", server="""
+""", within="""
   acl login path_beg /api/auth
   http-request track-sc0 src table clients
   http-request track-sc1 src table logins if login
@@ -275,7 +273,7 @@ backend logins
 
 def haproxy(folder, upstream, running, extra=Extra("haproxy")):
     plain, tls = port(), port()
-    conf = folder / f"haproxy{extra.suffix}.cfg"
+    conf = folder / f"{extra.name}.cfg"
     conf.write_text(f"""
 global
   nbthread {os.cpu_count()}
@@ -291,10 +289,10 @@ defaults
   http-reuse always
 frontend plain
   bind 127.0.0.1:{plain} backlog 4096
-  default_backend web{extra.server}
+  default_backend web{extra.within}
 frontend tls
   bind 127.0.0.1:{tls} ssl crt {folder}/both.pem alpn h2,http/1.1 backlog 4096
-  default_backend web{extra.server}{extra.start}
+  default_backend web{extra.within}{extra.around}
 backend web
   server one {upstream}
 """)
@@ -454,7 +452,7 @@ def compare(asked, folder, running):
     for proxy in proxies:
         wait_for(proxy.plain, proxy.name)
         wait_for(proxy.tls, proxy.name)
-    print("versions: " + "; ".join(proxy.version for proxy in proxies) + "; one nginx worker as the upstream of all")
+    print("versions: " + "; ".join(dict.fromkeys(proxy.version for proxy in proxies)) + "; one nginx worker as the upstream of all")
     print(f"{asked.seconds} s a run, {asked.rounds} rounds interleaved, the best of them by CPU; h2load with one thread;")
     print("ours with counting by route, a rate limit by client, login, head and body rules and security headers; the others only pass on,")
     print("`-same` do what of that they can be told: both limits, the body's bound, what is said of the client, request id, security headers\n")
